@@ -1,0 +1,78 @@
+"""A model directory on disk: read, checked by hash, refused by name of what is wrong."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from app.core.manifest import MANIFEST_FILE, ModelManifest, parse_manifest
+from app.core.preprocess import HEIGHT, WIDTH
+from app.errors import BadModelDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """The drawn crops uint8 [n, 256, 128, 3] that every start embeds, and their fp32 vectors [n, dim]."""
+
+    crops: npt.NDArray[np.uint8]
+    vectors: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDirectory:
+    """A directory whose manifest was read and whose files were all there, whole, when it was opened."""
+
+    path: Path
+    manifest: ModelManifest
+
+    @classmethod
+    def open(cls, path: Path) -> "ModelDirectory":
+        """Read and check everything. Raises BadModelDirectory with one sentence that names the file at fault."""
+        try:
+            text = (path / MANIFEST_FILE).read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            if not path.is_dir():
+                raise BadModelDirectory(f"{path} is no directory") from error
+            raise BadModelDirectory(
+                f"{path} has no {MANIFEST_FILE}: the export was not finished, or this is no model directory"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadModelDirectory(f"{path / MANIFEST_FILE} cannot be read: {error}") from error
+        manifest = parse_manifest(text)
+        for artefact in manifest.files():
+            file = path / artefact.file
+            if not file.is_file():
+                raise BadModelDirectory(f"{path}: {artefact.file} is missing")
+            if file.stat().st_size != artefact.size_bytes:
+                raise BadModelDirectory(f"{file} has {file.stat().st_size} bytes, the manifest says {artefact.size_bytes}")
+            if sha256_of(file) != artefact.sha256:
+                raise BadModelDirectory(f"{file} is damaged: its sha256 is not the manifest's")
+        return cls(path, manifest)
+
+    def artefact(self, variant: str, batch: int | None = None) -> Path:
+        """The file of a variant for a fixed batch size, or with a dynamic batch."""
+        for artefact in self.manifest.artefacts:
+            if artefact.variant == variant and artefact.batch == batch:
+                return self.path / artefact.file
+        kind = "a dynamic batch" if batch is None else f"batch size {batch}"
+        raise BadModelDirectory(f"{self.path} has no {variant} artefact with {kind}")
+
+    def golden(self) -> Golden:
+        """The golden crops and vectors. Nothing is unpickled."""
+        try:
+            with np.load(self.path / self.manifest.golden.file, allow_pickle=False) as arrays:
+                crops, vectors = cast(npt.NDArray[np.uint8], arrays["crops"]), cast(npt.NDArray[np.float32], arrays["vectors"])
+        except (OSError, ValueError, KeyError) as error:
+            raise BadModelDirectory(f"{self.path}: the golden crops cannot be read: {error}") from error
+        if crops.shape[1:] != (HEIGHT, WIDTH, 3) or vectors.shape != (len(crops), self.manifest.dim):
+            raise BadModelDirectory(f"{self.path}: golden crops {crops.shape} and vectors {vectors.shape} do not fit the model")
+        return Golden(crops, vectors)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

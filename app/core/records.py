@@ -1,0 +1,171 @@
+"""What the gallery remembers of a crop, what a search answers, and how a data set's file names become records."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from app.errors import BadField, BadInput
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+JUNK, BACKGROUND = -1, 0  # Market-1501: half bodies, dropped; background, kept as a distractor
+# `camera` takes all its digits: data sets with more than nine cameras exist.
+PATTERNS: Mapping[str, str] = {
+    "duke": r"(?P<person>-?\d+)_c(?P<camera>\d+)_",
+    "market1501": r"(?P<person>-?\d+)_c(?P<camera>\d+)s\d+_",
+    "msmt17": r"(?P<person>\d+)_\d+_(?P<camera>\d+)_",
+}
+AUTO = r"(?P<person>-?\d+)_c(?P<camera>\d+)(?:s\d+)?[_.]"  # Duke, Market-1501, Occluded-Duke, CUHK03-NP
+
+Outcome = Literal["added", "unchanged", "updated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A crop's entry in a collection. `sha256` is that of the encoded image as it was sent."""
+
+    id: str
+    sha256: str
+    person_id: str | None = None
+    camera_id: str | None = None
+    captured_at: datetime | None = None
+    source: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An item that a search found, with its cosine to the query in [-1, 1]."""
+
+    item: Item
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which items count; None means any. `not_camera` leaves out every item of one camera (items without a camera stay)."""
+
+    persons: frozenset[str] | None = None
+    cameras: frozenset[str] | None = None
+    ids: frozenset[str] | None = None
+    not_camera: str | None = None
+
+    def accepts(self, item: Item) -> bool:
+        """Whether the item counts."""
+        return (
+            (self.persons is None or item.person_id in self.persons)
+            and (self.cameras is None or item.camera_id in self.cameras)
+            and (self.ids is None or item.id in self.ids)
+            and (self.not_camera is None or item.camera_id != self.not_camera)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A named gallery, bound to the fingerprint of the model variant whose vectors it holds."""
+
+    name: str
+    fingerprint: str
+    dim: int
+    keep_crops: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Person and camera as a file name tells them, digits as written."""
+
+    person_id: str
+    camera_id: str
+
+
+class NamePattern:
+    """Reads labels off base names, by a known layout's name or an expression with groups `person` and `camera`.
+
+    >>> NamePattern("duke").read("0005_c2_f0046985.jpg")
+    Label(person_id='0005', camera_id='2')
+    """
+
+    def __init__(self, pattern: str = "auto") -> None:
+        expression = AUTO if pattern == "auto" else PATTERNS.get(pattern, pattern)
+        try:
+            self._expression = re.compile(expression)
+        except re.error as error:
+            raise BadField("pattern", f"{pattern!r} is no regular expression: {error}") from error
+        if missing := {"person", "camera"} - set(self._expression.groupindex):
+            raise BadField(
+                "pattern", f"{pattern!r} is neither one of {_known()} nor has it the groups {_groups(missing)}"
+            )
+
+    def read(self, name: str) -> Label | None:
+        """The label in a base name, anchored at its beginning; None where the name does not fit."""
+        found = self._expression.match(name)
+        if not found or found["person"] is None or found["camera"] is None:
+            return None
+        return Label(found["person"], found["camera"])
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFiles:
+    """The files of a folder by kind, each in byte order of their names."""
+
+    labelled: tuple[tuple[str, Label], ...]
+    unlabelled: tuple[str, ...]  # pictures whose names do not fit the pattern
+    junk: tuple[str, ...]  # pictures labelled as bad detections
+    skipped: tuple[str, ...]  # no pictures
+
+
+def sort_names(names: Iterable[str]) -> list[str]:
+    """Names in byte order, the same on every machine."""
+    return sorted(names, key=str.encode)
+
+
+def label_files(names: Iterable[str], pattern: NamePattern) -> NamedFiles:
+    """Sort a folder's files by what their names say. Hidden files (`._x.jpg`) are no pictures."""
+    labelled: list[tuple[str, Label]] = []
+    unlabelled: list[str] = []
+    junk: list[str] = []
+    skipped: list[str] = []
+    for name in sort_names(names):
+        base = name.rpartition("/")[2]
+        if base.startswith(".") or not base.lower().endswith(IMAGE_SUFFIXES):
+            skipped.append(name)
+        elif (label := pattern.read(base)) is None:
+            unlabelled.append(name)
+        elif is_junk(label.person_id):
+            junk.append(name)
+        else:
+            labelled.append((name, label))
+    return NamedFiles(tuple(labelled), tuple(unlabelled), tuple(junk), tuple(skipped))
+
+
+def require_labels(files: NamedFiles) -> None:
+    """Raises BadInput, naming up to five, when there are pictures and no name of them fits the pattern."""
+    if files.unlabelled and not files.labelled and not files.junk:
+        raise BadInput(f"no file name fits the pattern, among them {', '.join(files.unlabelled[:5])}")
+
+
+def is_junk(person_id: str) -> bool:
+    """Whether the label stands for a bad detection, as Market-1501 marks it."""
+    return _number(person_id) == JUNK
+
+
+def is_background(person_id: str) -> bool:
+    """Whether the label stands for nobody in particular: a distractor that is never asked for."""
+    return _number(person_id) == BACKGROUND
+
+
+def _number(person_id: str) -> int | None:
+    try:
+        return int(person_id)
+    except ValueError:
+        return None
+
+
+def _known() -> str:
+    return ", ".join(("auto", *PATTERNS))
+
+
+def _groups(missing: set[str]) -> str:
+    return " and ".join(f"(?P<{name}>...)" for name in sorted(missing))

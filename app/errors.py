@@ -1,0 +1,216 @@
+"""Every refusal the service can give, as one tree. Each class carries its HTTP status, a stable code, and a sentence.
+
+ReidError
+|-- BadInput 422              the caller sent something that cannot be used
+|   |-- BadImage              the bytes are not a crop we can embed
+|   `-- BadField              one named field is wrong
+|-- BadRequest 400            the request itself cannot be read
+|-- TooLarge 413              more bytes or crops than allowed
+|-- UnsupportedMedia 415      a body of a kind this route does not take
+|-- Forbidden 403             a folder outside the allowed roots
+|-- NotFound 404
+|   |-- UnknownCollection
+|   `-- UnknownItem
+|-- Conflict 409
+|   `-- FingerprintMismatch   vectors of two models must not meet
+|-- Overloaded 429            more waits than the queue may hold
+|-- Unavailable 503
+|   |-- NotReady              still warming up, or shutting down
+|   |-- DeviceFailed          the model could not run a batch
+|   `-- StorageFailed         the disk is full, the database locked or broken
+`-- SetupError 500            seen at start or on the command line, never by a client
+    |-- BadModelDirectory
+    |-- BadCheckpoint
+    |-- VerificationFailed
+    |-- DataDirectoryBusy
+    |-- BadSettings
+    |-- ServerUnreachable
+    `-- ServerRefused         what a server answered to our own client
+"""
+
+from typing import ClassVar
+
+
+class ReidError(Exception):
+    """Base of all refusals; `str(error)` is the sentence shown to the caller."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+
+
+class BadInput(ReidError):
+    """What was sent can be read but not used."""
+
+    status, code = 422, "bad_input"
+
+
+class BadImage(BadInput):
+    """The bytes are not an image we can embed."""
+
+    code = "bad_image"
+
+
+class BadField(BadInput):
+    """One field is wrong; `field` names it."""
+
+    code = "bad_field"
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(f"{field}: {sentence}")
+        self.field = field
+
+
+class BadRequest(ReidError):
+    """The request cannot be read, for example because its body is not JSON."""
+
+    status, code = 400, "bad_request"
+
+
+class TooLarge(ReidError):
+    """More bytes or more crops than one request may hold."""
+
+    status, code = 413, "too_large"
+
+
+class UnsupportedMedia(ReidError):
+    """The body is of a kind that the route does not take."""
+
+    status, code = 415, "unsupported_media"
+
+
+class Forbidden(ReidError):
+    """A path that the operator has not opened."""
+
+    status, code = 403, "forbidden"
+
+
+class NotFound(ReidError):
+    """What was named does not exist."""
+
+    status, code = 404, "not_found"
+
+
+class UnknownCollection(NotFound):
+    """No collection has this name."""
+
+    code = "unknown_collection"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no collection {name!r}")
+
+
+class UnknownItem(NotFound):
+    """The collection has no item with this id."""
+
+    code = "unknown_item"
+
+    def __init__(self, collection: str, item_id: str) -> None:
+        super().__init__(f"collection {collection!r} has no item {item_id!r}")
+
+
+class Conflict(ReidError):
+    """The request contradicts what is stored."""
+
+    status, code = 409, "conflict"
+
+
+class FingerprintMismatch(Conflict):
+    """Vectors of one model were offered to a collection of another."""
+
+    code = "fingerprint_mismatch"
+
+    def __init__(self, collection: str, stored: str, offered: str) -> None:
+        super().__init__(
+            f"collection {collection!r} holds vectors of model {stored}, the loaded model is {offered}; "
+            "their scores mean nothing to each other: make a new collection and index the crops again"
+        )
+
+
+class Overloaded(ReidError):
+    """The queue is full; come back after `retry_after_s` seconds."""
+
+    status, code = 429, "overloaded"
+
+    def __init__(self, sentence: str, retry_after_s: int) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(ReidError):
+    """The service cannot do this now."""
+
+    status, code = 503, "unavailable"
+
+
+class NotReady(Unavailable):
+    """The service is starting or stopping."""
+
+    code = "not_ready"
+
+
+class DeviceFailed(Unavailable):
+    """The model could not embed a batch."""
+
+    code = "device_failed"
+
+
+class StorageFailed(Unavailable):
+    """The gallery's disk or database refused; nothing was half done."""
+
+    code = "storage_failed"
+
+
+class SetupError(ReidError):
+    """Something about this installation, told to its operator."""
+
+    code = "setup"
+
+
+class BadModelDirectory(SetupError):
+    """The model directory is missing, incomplete or damaged."""
+
+    code = "bad_model_directory"
+
+
+class BadCheckpoint(SetupError):
+    """The training checkpoint cannot be used."""
+
+    code = "bad_checkpoint"
+
+
+class VerificationFailed(SetupError):
+    """A compiled model does not give the vectors that the checkpoint's network gives."""
+
+    code = "verification_failed"
+
+
+class DataDirectoryBusy(SetupError):
+    """Another process owns the data directory."""
+
+    code = "data_directory_busy"
+
+    def __init__(self, path: str, pid: str) -> None:
+        super().__init__(f"{path} is in use by process {pid}; talk to that one with --url, or stop it first")
+
+
+class BadSettings(SetupError):
+    """A setting is unknown, malformed or unsafe."""
+
+    code = "bad_settings"
+
+
+class ServerUnreachable(SetupError):
+    """No server answers at the given address."""
+
+    code = "server_unreachable"
+
+
+class ServerRefused(SetupError):
+    """A server refused; the sentence is the server's, `answered` its status."""
+
+    code = "server_refused"
+
+    def __init__(self, answered: int, sentence: str, retry_after_s: float | None = None) -> None:
+        super().__init__(sentence)
+        self.answered = answered
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,105 @@
+"""The two doors of the house, for those who write an adapter.
+
+An adapter implements one of these protocols, keeps its library to itself (imported nowhere else), and passes the
+contract suite in `tests/contracts/`. It raises errors of `app.errors` only; anything else is taken for a fault of ours.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from app.core.preprocess import Crop
+from app.core.records import Collection, Filter, Item, Match, Outcome
+
+Floats = npt.NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """Something that turns crops into raw vectors on one device.
+
+    It is called from one thread at a time. How pixels are normalised (on the host or on the device) is its own affair.
+    A row of the answer depends on its crop alone, not on its neighbours in the batch.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Names everything that shapes a vector: weights, preprocessing, variant. Two embedders with the same one agree."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Batch sizes it runs without waste, ascending. It must accept any size up to the last."""
+
+    def embed(self, crops: npt.NDArray[np.uint8]) -> Floats:
+        """uint8 [n, 256, 128, 3] to raw (not normalised) float32 [n, dim], in order. Raises DeviceFailed."""
+
+    def close(self) -> None:
+        """Give the device back. No call follows."""
+
+
+class GalleryStore(Protocol):
+    """Collections of items with their vectors.
+
+    It may be called from several threads. **What a call acknowledges by returning is on disk**; a call that raises has
+    changed nothing. Vectors come in raw; the store keeps each as a unit vector with its raw norm. Scores are cosines, best
+    first; equal scores keep the order in which the items were first added. Raises UnknownCollection for a name it does not
+    hold, StorageFailed when the disk or the database refuses.
+    """
+
+    def put_collection(self, collection: Collection) -> Collection:
+        """Create the collection, or return the one of that name as it is stored (its settings are not changed)."""
+
+    def collection(self, name: str) -> Collection:
+        """The collection of that name."""
+
+    def collections(self) -> list[Collection]:
+        """All collections, by name."""
+
+    def delete_collection(self, name: str) -> None:
+        """Remove a collection with everything in it."""
+
+    def count(self, name: str) -> int:
+        """How many items the collection holds."""
+
+    def upsert(
+        self, name: str, items: Sequence[Item], vectors: Floats, crops: Sequence[Crop] | None = None
+    ) -> list[Outcome]:
+        """Add items, or replace those of the same id, in one transaction; one outcome per item, in order.
+
+        vectors: raw float32 [n, dim], finite, not zero. crops: uint8 [256, 128, 3] each, or None where the collection
+        keeps none. An item that is stored already, equal in every field, stays as it is: "unchanged". A replaced item
+        keeps its place in the order. When an id occurs twice in one call, the later one counts.
+        """
+
+    def get(self, name: str, ids: Sequence[str]) -> list[Item | None]:
+        """The items of these ids, in order; None where there is none."""
+
+    def vectors(self, name: str, ids: Sequence[str]) -> tuple[Floats, Floats]:
+        """Unit vectors float32 [n, dim] and raw norms float32 [n] of these ids, in order. Raises UnknownItem."""
+
+    def crop(self, name: str, item_id: str) -> Crop | None:
+        """The kept crop of an item, or None where none was kept. Raises UnknownItem."""
+
+    def scan(self, name: str, where: Filter, after: str | None = None, limit: int = 100) -> list[Item]:
+        """The first `limit` items that the filter accepts, in the order added, behind the item `after` (an id)."""
+
+    def delete(self, name: str, where: Filter) -> int:
+        """Remove the items that the filter accepts; returns how many."""
+
+    def search(self, name: str, queries: Floats, k: int, where: Filter) -> list[list[Match]]:
+        """For each unit query vector float32 [n, dim] its k best accepted items (fewer where fewer are accepted)."""
+
+    def close(self) -> None:
+        """Give the data directory back. No call follows."""
+
+
+def batches(embedder: Embedder, crops: npt.NDArray[np.uint8]) -> Iterator[Floats]:
+    """Embed any number of crops in pieces that the embedder accepts."""
+    size = embedder.batch_sizes[-1]
+    for start in range(0, len(crops), size):
+        yield embedder.embed(crops[start : start + size])
