@@ -1,14 +1,14 @@
 """A model directory on disk: read, checked by hash, refused by name of what is wrong."""
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from app.core.manifest import MANIFEST_FILE, ModelManifest, parse_manifest
+from app.core.manifest import MANIFEST_FILE, Artefact, ModelManifest, parse_manifest
 from app.core.preprocess import HEIGHT, WIDTH
 from app.errors import BadModelDirectory
 
@@ -43,13 +43,10 @@ class ModelDirectory:
             raise BadModelDirectory(f"{path / MANIFEST_FILE} cannot be read: {error}") from error
         manifest = parse_manifest(text)
         for artefact in manifest.files():
-            file = path / artefact.file
-            if not file.is_file():
-                raise BadModelDirectory(f"{path}: {artefact.file} is missing")
-            if file.stat().st_size != artefact.size_bytes:
-                raise BadModelDirectory(f"{file} has {file.stat().st_size} bytes, the manifest says {artefact.size_bytes}")
-            if sha256_of(file) != artefact.sha256:
-                raise BadModelDirectory(f"{file} is damaged: its sha256 is not the manifest's")
+            try:
+                _check(path / artefact.file, artefact)
+            except OSError as error:
+                raise BadModelDirectory(f"{path / artefact.file} cannot be read: {error.strerror or error}") from error
         return cls(path, manifest)
 
     def artefact(self, variant: str, batch: int | None = None) -> Path:
@@ -63,13 +60,30 @@ class ModelDirectory:
     def golden(self) -> Golden:
         """The golden crops and vectors. Nothing is unpickled."""
         try:
-            with np.load(self.path / self.manifest.golden.file, allow_pickle=False) as arrays:
-                crops, vectors = cast(npt.NDArray[np.uint8], arrays["crops"]), cast(npt.NDArray[np.float32], arrays["vectors"])
-        except (OSError, ValueError, KeyError) as error:
+            # Opened here, since numpy leaves a file that is no zip open.
+            with (
+                (self.path / self.manifest.golden.file).open("rb") as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
+                crops, vectors = arrays["crops"], arrays["vectors"]
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise BadModelDirectory(f"{self.path}: the golden crops cannot be read: {error}") from error
-        if crops.shape[1:] != (HEIGHT, WIDTH, 3) or vectors.shape != (len(crops), self.manifest.dim):
-            raise BadModelDirectory(f"{self.path}: golden crops {crops.shape} and vectors {vectors.shape} do not fit the model")
+        kinds = (crops.dtype, crops.shape[1:], vectors.dtype, vectors.shape)
+        if kinds != (np.uint8, (HEIGHT, WIDTH, 3), np.float32, (len(crops), self.manifest.dim)) or len(crops) == 0:
+            raise BadModelDirectory(
+                f"{self.path}: golden crops {crops.dtype} {crops.shape} and vectors {vectors.dtype} {vectors.shape} "
+                "do not fit the model"
+            )
         return Golden(crops, vectors)
+
+
+def _check(file: Path, artefact: Artefact) -> None:
+    if not file.is_file():
+        raise BadModelDirectory(f"{file} is missing")
+    if file.stat().st_size != artefact.size_bytes:
+        raise BadModelDirectory(f"{file} has {file.stat().st_size} bytes, the manifest says {artefact.size_bytes}")
+    if sha256_of(file) != artefact.sha256:
+        raise BadModelDirectory(f"{file} is damaged: its sha256 is not the manifest's")
 
 
 def sha256_of(path: Path) -> str:

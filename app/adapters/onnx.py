@@ -6,20 +6,22 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from app.core.preprocess import normalise
+from app.core.preprocess import HEIGHT, WIDTH, normalise
 from app.errors import BadModelDirectory, BadSettings, DeviceFailed
 
 try:
     import onnxruntime as ort
 except ImportError as missing:
-    raise BadSettings("ONNX Runtime is not installed; install the extra `cpu`: pip install 'reid-service[cpu]'") from missing
+    raise BadSettings(
+        "ONNX Runtime is not installed; install the extra `cpu`: pip install 'reid-service[cpu]'"
+    ) from missing
 
-# At fp32 a CPU embeds no faster in a batch; up to eight at a time saves the thread hand-over without making anyone wait long.
+# At fp32 a CPU embeds no faster in a batch; up to eight at a time saves the thread hand-over and keeps waits short.
 BATCH_SIZES = (1, 2, 4, 8)
 
 
 class OnnxEmbedder:
-    """One session, called by one thread at a time; a session of several threads loses a quarter when several call it."""
+    """One session, called by one thread at a time; one of several threads loses a quarter when several call it."""
 
     def __init__(self, path: Path, fingerprint: str, dim: int, threads: int = 0) -> None:
         """Open the graph. threads: 0 takes one per physical core. Raises BadModelDirectory."""
@@ -33,7 +35,7 @@ class OnnxEmbedder:
         except Exception as error:  # the library raises bare C++ errors of many types
             raise BadModelDirectory(f"{path.name} cannot be loaded: {str(error).splitlines()[0]}") from error
         self.fingerprint, self.dim, self.batch_sizes = fingerprint, dim, BATCH_SIZES
-        self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
+        self._input, self._output = self._names(path.name)
 
     def embed(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 [n, 256, 128, 3] to raw float32 [n, dim]."""
@@ -42,6 +44,16 @@ class OnnxEmbedder:
         except Exception as error:  # as above
             raise DeviceFailed(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
         return cast(npt.NDArray[np.float32], vectors)
+
+    def _names(self, file: str) -> tuple[str, str]:
+        """Names of input and output, once it is sure that this is a graph of the kind."""
+        inputs = [(value.type, value.shape[1:]) for value in self._session.get_inputs()]
+        outputs = [(value.type, value.shape[1:]) for value in self._session.get_outputs()]
+        if inputs != [("tensor(float)", [3, HEIGHT, WIDTH])] or outputs != [("tensor(float)", [self.dim])]:
+            raise BadModelDirectory(
+                f"{file} maps {inputs} to {outputs}; float32 [b, 3, {HEIGHT}, {WIDTH}] to [b, {self.dim}] is needed"
+            )
+        return self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
 
     def close(self) -> None:
         """Free the session and its arena."""

@@ -1,0 +1,163 @@
+"""Adapters without a library or a disk: an embedder that can be worked out by hand, and the exact reference store."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from app.core.metrics import unit
+from app.core.preprocess import HEIGHT, Crop
+from app.core.records import Collection, Filter, Item, Match, Outcome
+from app.errors import UnknownCollection, UnknownItem
+from app.ports import Floats
+
+BANDS = 4
+
+
+class MemoryEmbedder:
+    """Mean red, green and blue of four bands from above to below, each over 255, and a one: 13 numbers.
+
+    A wholly red crop gives [1, 0, 0] four times, then 1. The one keeps a black crop from being a vector of zeros.
+    """
+
+    fingerprint = "memory-mean-colour-of-4-bands"
+    batch_sizes = (1, 2, 4, 8)
+
+    @property
+    def dim(self) -> int:
+        """13."""
+        return BANDS * 3 + 1
+
+    def embed(self, crops: npt.NDArray[np.uint8]) -> Floats:
+        """uint8 [n, 256, 128, 3] to float32 [n, 13]."""
+        bands = crops.reshape(len(crops), BANDS, HEIGHT // BANDS, -1, 3)
+        means = bands.mean(axis=(2, 3), dtype=np.float64).reshape(len(crops), -1) / 255
+        return np.hstack([means, np.ones((len(crops), 1))]).astype(np.float32)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass(slots=True)
+class _Row:
+    item: Item
+    vector: Floats
+    norm: float
+    crop: Crop | None
+
+
+class MemoryStore:
+    """`GalleryStore` as obvious as it gets: a dict per collection, every search over all rows in float64."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # one call at a time sees and changes the dicts
+        self._collections: dict[str, Collection] = {}
+        self._rows: dict[str, dict[str, _Row]] = {}
+
+    def put_collection(self, collection: Collection) -> Collection:
+        """As the port says."""
+        with self._lock:
+            self._rows.setdefault(collection.name, {})
+            return self._collections.setdefault(collection.name, collection)
+
+    def collection(self, name: str) -> Collection:
+        """As the port says."""
+        with self._lock:
+            self._of(name)
+            return self._collections[name]
+
+    def collections(self) -> list[Collection]:
+        """As the port says."""
+        with self._lock:
+            return [self._collections[name] for name in sorted(self._collections)]
+
+    def delete_collection(self, name: str) -> None:
+        """As the port says."""
+        with self._lock:
+            self._of(name)
+            del self._collections[name], self._rows[name]
+
+    def count(self, name: str) -> int:
+        """As the port says."""
+        with self._lock:
+            return len(self._of(name))
+
+    def upsert(
+        self, name: str, items: Sequence[Item], vectors: Floats, crops: Sequence[Crop] | None = None
+    ) -> list[Outcome]:
+        """As the port says."""
+        with self._lock:
+            rows, outcomes = self._of(name), list[Outcome]()
+            keep = self._collections[name].keep_crops and crops is not None
+            for position, (item, raw) in enumerate(zip(items, vectors, strict=True)):
+                stored = rows.get(item.id)
+                if stored is not None and stored.item == item:
+                    outcomes.append("unchanged")
+                    continue
+                crop = crops[position].copy() if keep and crops is not None else None
+                rows[item.id] = _Row(item, unit(raw[None])[0], float(np.linalg.norm(raw)), crop)
+                outcomes.append("added" if stored is None else "updated")
+            return outcomes
+
+    def get(self, name: str, ids: Sequence[str]) -> list[Item | None]:
+        """As the port says."""
+        with self._lock:
+            rows = self._of(name)
+            return [rows[item_id].item if item_id in rows else None for item_id in ids]
+
+    def vectors(self, name: str, ids: Sequence[str]) -> tuple[Floats, Floats]:
+        """As the port says."""
+        with self._lock:
+            rows = [self._row(name, item_id) for item_id in ids]
+            dim = self._collections[name].dim
+            stacked = np.array([row.vector for row in rows], dtype=np.float32).reshape(len(rows), dim)
+            return stacked, np.array([row.norm for row in rows], dtype=np.float32)
+
+    def crop(self, name: str, item_id: str) -> Crop | None:
+        """As the port says."""
+        with self._lock:
+            return self._row(name, item_id).crop
+
+    def scan(self, name: str, where: Filter, after: str | None = None, limit: int = 100) -> list[Item]:
+        """As the port says."""
+        with self._lock:
+            ids = list(self._of(name))
+            start = 0 if after is None else ids.index(self._row(name, after).item.id) + 1
+            items = (self._rows[name][item_id].item for item_id in ids[start:])
+            return [item for item in items if where.accepts(item)][:limit]
+
+    def delete(self, name: str, where: Filter) -> int:
+        """As the port says."""
+        with self._lock:
+            rows = self._of(name)
+            doomed = [item_id for item_id, row in rows.items() if where.accepts(row.item)]
+            for item_id in doomed:
+                del rows[item_id]
+            return len(doomed)
+
+    def search(self, name: str, queries: Floats, k: int, where: Filter) -> list[list[Match]]:
+        """As the port says."""
+        with self._lock:
+            rows = [row for row in self._of(name).values() if where.accepts(row.item)]
+        return [self._ranked(rows, query)[:k] for query in queries]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _ranked(self, rows: Sequence[_Row], query: Floats) -> list[Match]:
+        scores = [float(row.vector.astype(np.float64) @ query.astype(np.float64)) for row in rows]
+        order = sorted(range(len(rows)), key=lambda i: -scores[i])  # stable: ties keep the order added
+        return [Match(rows[i].item, scores[i]) for i in order]
+
+    def _of(self, name: str) -> dict[str, _Row]:
+        if name not in self._rows:
+            raise UnknownCollection(name)
+        return self._rows[name]
+
+    def _row(self, name: str, item_id: str) -> _Row:
+        try:
+            return self._of(name)[item_id]
+        except KeyError as error:
+            raise UnknownItem(name, item_id) from error

@@ -1,0 +1,20 @@
+"""How much one request may carry, from the settings; each route states its own."""
+
+from dataclasses import dataclass
+
+_FORM = 1.05  # multipart boundaries and headers beside the pictures
+_BASE64 = 1.4
+_SLACK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """Crops a request, and bytes a crop."""
+
+    crops: int = 64
+    streamed_crops: int = 1000
+    crop_bytes: int = 10 * 2**20
+
+    def body(self, crops: int) -> int:
+        """Bytes of a body with so many crops, as a form or in base64."""
+        return int(crops * self.crop_bytes * max(_FORM, _BASE64)) + _SLACK

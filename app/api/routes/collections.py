@@ -1,0 +1,38 @@
+"""Galleries: made, shown, listed, removed."""
+
+from fastapi import APIRouter, Response
+
+from app.api.problems import responses
+from app.api.schemas import CollectionIn, CollectionOut, Collections
+from app.service import Service
+
+
+def router(service: Service) -> APIRouter:
+    """`/v1/collections` and `/v1/collections/{collection}`."""
+    routes = APIRouter(prefix="/v1/collections", tags=["collections"])
+
+    @routes.get("", responses=responses(503))
+    async def list_collections() -> Collections:
+        """All collections, by name."""
+        return Collections(collections=[CollectionOut.of(d) for d in await service.galleries.all()])
+
+    @routes.put("/{collection}", responses={201: {"model": CollectionOut}, **responses(400, 409, 422, 503)})
+    async def put_collection(
+        collection: str, response: Response, settings: CollectionIn | None = None
+    ) -> CollectionOut:
+        """Make a collection for the loaded model (201), or find the one that is there (200)."""
+        described, created = await service.galleries.put(collection, settings.keep_crops if settings else None)
+        response.status_code = 201 if created else 200
+        return CollectionOut.of(described)
+
+    @routes.get("/{collection}", responses=responses(404, 503))
+    async def get_collection(collection: str) -> CollectionOut:
+        """One collection."""
+        return CollectionOut.of(await service.galleries.get(collection))
+
+    @routes.delete("/{collection}", status_code=204, responses=responses(404, 503))
+    async def delete_collection(collection: str) -> None:
+        """Remove a collection with everything in it."""
+        await service.galleries.delete(collection)
+
+    return routes

@@ -1,0 +1,169 @@
+"""Crops into a collection, and its items page by page."""
+
+import io
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import FormData
+
+from app.api.limits import RequestLimits
+from app.api.problems import problem_of, responses
+from app.api.schemas import DescriptionIn, IngestAnswer, IngestResult, ItemOut, ItemPage, ModelName, Problem
+from app.api.uploads import files_of, form_of, media_type
+from app.core.records import Filter, NamePattern
+from app.errors import BadField, NotFound, ReidError, UnsupportedMedia
+from app.service import Service
+from app.service.embed import Upload
+from app.service.galleries import MAX_PAGE
+from app.service.ingest import Description, NewCrop, Result
+from app.service.stages import Stages
+
+NDJSON = "application/x-ndjson"
+_GROUP = 16  # crops a commit when results stream: one fsync for many crops, and a line soon enough
+_DESCRIPTIONS = TypeAdapter(list[DescriptionIn] | dict[str, DescriptionIn])
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "metadata": {
+                            "type": "string",
+                            "description": "JSON: a list with one object per image, or an object by file name.",
+                            "examples": ['[{"person_id": "0005", "camera_id": "2"}]'],
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def router(service: Service, limits: RequestLimits) -> APIRouter:
+    """`/v1/collections/{collection}/items`."""
+    routes = APIRouter(prefix="/v1/collections/{collection}/items", tags=["items"])
+
+    @routes.post(
+        "",
+        responses={
+            200: {"model": IngestAnswer, "content": {NDJSON: {}}},
+            **responses(400, 404, 409, 413, 415, 422, 429, 503),
+        },
+        openapi_extra=_BODY,
+        max_body_size=limits.body(limits.crops),
+        response_model=None,
+    )
+    async def add_items(
+        request: Request,
+        collection: str,
+        pattern: Annotated[str | None, Query(max_length=1000, description="Read labels off file names.")] = None,
+    ) -> Response | IngestAnswer:
+        """Index crops; one result each. With `Accept: application/x-ndjson` a line per crop, while it runs."""
+        service.require_ready()
+        streamed = NDJSON in request.headers.get("accept", "")
+        crops = await _read(request, limits.streamed_crops if streamed else limits.crops)
+        names = NamePattern(pattern) if pattern is not None else None
+        stages: Stages = request.state.stages
+        results = service.ingest.add(collection, crops, names, _GROUP if streamed else limits.crops, stages)
+        request_id: str = request.state.request_id
+        if streamed:
+            await service.galleries.usable(collection)  # refused before the first byte is sent
+            return StreamingResponse(_lines(results, request_id), media_type=NDJSON)
+        rows = [_result(result, request_id) async for result in results]
+        return IngestAnswer(results=rows, model=ModelName.of(service.model), timings_ms=stages.ms)
+
+    @routes.get("", responses=responses(404, 422, 503))
+    async def list_items(
+        collection: str,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+        cursor: str | None = None,
+        persons: Annotated[list[str] | None, Query()] = None,
+        cameras: Annotated[list[str] | None, Query()] = None,
+    ) -> ItemPage:
+        """Items in the order added, a page at a time."""
+        where = Filter(frozenset(persons) if persons else None, frozenset(cameras) if cameras else None)
+        items, next_cursor = await service.galleries.page(collection, where, cursor, limit)
+        return ItemPage(items=[ItemOut.of(item) for item in items], next_cursor=next_cursor)
+
+    @routes.get("/{item_id}", responses=responses(404, 503))
+    async def get_item(collection: str, item_id: str) -> ItemOut:
+        """One item."""
+        return ItemOut.of(await service.galleries.item(collection, item_id))
+
+    @routes.get(
+        "/{item_id}/crop",
+        response_class=Response,
+        responses={200: {"content": {"image/png": {}}}, **responses(404, 503)},
+    )
+    async def get_crop(collection: str, item_id: str) -> Response:
+        """The kept crop, 128 x 256, as PNG. Only where the collection keeps crops."""
+        crop = await service.galleries.crop(collection, item_id)
+        if crop is None:
+            raise NotFound(f"collection {collection!r} keeps no crop of item {item_id!r}")
+        buffer = io.BytesIO()
+        Image.fromarray(crop).save(buffer, "PNG", compress_level=1)
+        return Response(buffer.getvalue(), media_type="image/png", headers={"Cache-Control": "no-store"})
+
+    @routes.delete("/{item_id}", status_code=204, responses=responses(404, 503))
+    async def delete_item(collection: str, item_id: str) -> None:
+        """Remove one item."""
+        await service.galleries.remove(collection, item_id)
+
+    return routes
+
+
+async def _read(request: Request, most: int) -> list[NewCrop]:
+    if media_type(request) != "multipart/form-data":
+        raise UnsupportedMedia("this route takes multipart/form-data with files in the field `image`")
+    async with form_of(request, most) as form:
+        uploads = await files_of(form, "image", most)
+        said = _descriptions(form, uploads)
+    return [NewCrop(upload, description) for upload, description in zip(uploads, said, strict=True)]
+
+
+def _descriptions(form: FormData, uploads: Sequence[Upload]) -> list[Description]:
+    """The field `metadata`: a list as long as the files, or an object by file name."""
+    text = form.get("metadata")
+    if text is None:
+        return [Description()] * len(uploads)
+    if not isinstance(text, str):
+        raise BadField("metadata", "is a file; send JSON as text")
+    try:
+        given = _DESCRIPTIONS.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadField(".".join(("metadata", *map(str, first["loc"][1:]))), first["msg"]) from error
+    rows = given if isinstance(given, list) else _by_name(given, uploads)
+    if len(rows) != len(uploads):
+        raise BadField("metadata", f"{len(rows)} entries for {len(uploads)} images")
+    return [Description(**row.model_dump()) for row in rows]
+
+
+def _by_name(given: Mapping[str, DescriptionIn], uploads: Sequence[Upload]) -> list[DescriptionIn]:
+    if unknown := set(given) - {upload.name for upload in uploads}:
+        raise BadField("metadata", f"no image is named {sorted(unknown)[0]!r}")
+    return [given.get(upload.name, DescriptionIn()) for upload in uploads]
+
+
+def _result(result: Result, request_id: str) -> IngestResult:
+    error = Problem(**problem_of(result.error, request_id)) if result.error else None
+    return IngestResult(name=result.name, id=result.id, status=result.status, error=error)
+
+
+async def _lines(results: AsyncIterator[Result], request_id: str) -> AsyncIterator[bytes]:
+    """A line per crop. What goes wrong for all of them at once is a last line of its own: the status is sent already."""
+    try:
+        async for result in results:
+            yield _result(result, request_id).model_dump_json(exclude_none=True).encode() + b"\n"
+    except ReidError as error:
+        yield json.dumps(problem_of(error, request_id)).encode() + b"\n"

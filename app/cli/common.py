@@ -1,0 +1,115 @@
+"""What the commands share: options, output, and the way to a service, elsewhere or in this process."""
+
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from app.api import create_app
+from app.client import Client
+from app.errors import BadInput
+from app.service import Service
+from app.settings import Settings, read_settings
+from app.wiring import open_service
+
+out = Console(soft_wrap=True)  # results
+notes = Console(stderr=True, soft_wrap=True)  # progress, remarks, refusals
+
+Url = Annotated[str | None, typer.Option("--url", help="Talk to this server instead of working in this process.")]
+Model = Annotated[
+    Path | None, typer.Option("--model", help="Model directory [REID_MODEL_DIR; default: the demo model].")
+]
+Data = Annotated[Path | None, typer.Option("--data", help="Data directory [REID_DATA_DIR; default: reid-data].")]
+JsonPath = Annotated[
+    str | None, typer.Option("--json", help="Also write the answer as JSON to this file; '-' for stdout.")
+]
+Pattern = Annotated[str, typer.Option(help="File names: auto, duke, market1501, msmt17, or a regular expression.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the work is done."""
+
+    url: str | None
+    model: Path | None
+    data: Path | None
+
+    def __post_init__(self) -> None:
+        if self.url is not None and (self.model is not None or self.data is not None):
+            raise typer.BadParameter(
+                "--url talks to a server, which has its own --model and --data; give one or the other"
+            )
+
+
+@asynccontextmanager
+async def connect(target: Target, stored: bool = True, root: Path | None = None) -> AsyncIterator[Client]:
+    """A client to the server at --url, or to one built here; `root` is a folder that it may read."""
+    if target.url is not None:
+        async with Client(target.url) as client:
+            yield client
+        return
+    settings = read_settings(
+        model_dir=target.model, data_dir=target.data, data_roots=(root.resolve(),) if root else None
+    )
+    async with open_service(settings, stored) as service:
+        await start(service)
+        # The same routes as over the network: a command means the same with and without --url.
+        async with Client("http://in-process", httpx.ASGITransport(create_app(service))) as client:
+            yield client
+
+
+async def start(service: Service) -> None:
+    """Warm up, and refuse to go on with a model that does not pass."""
+    await service.start()
+    service.require_ready()
+    notes.print(f"model: {service.model.label} ({service.model.fingerprint})", style="dim", markup=False)
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Log lines of this process."""
+    logging.basicConfig(
+        stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+
+
+def progress(unit: str) -> Progress:
+    """A bar with count, rate's time left, on stderr; silent where stderr is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=notes, disable=not notes.is_terminal)
+
+
+def write_json(path: str | None, answer: Any) -> bool:
+    """Write the answer where --json asks for it; True if that was stdout, so that nothing else may go there."""
+    if path is None:
+        return False
+    text = json.dumps(answer, indent=2)
+    if path == "-":
+        sys.stdout.write(text + "\n")
+        return True
+    Path(path).write_text(text + "\n", encoding="utf-8")
+    return False
+
+
+def list_folder(folder: Path, recursive: bool = False) -> list[str]:
+    """Names of the plain files below a folder, relative to it, with '/'; links are not followed. Raises BadInput."""
+    if not folder.is_dir():
+        raise BadInput(f"there is no folder {str(folder)!r}")
+    entries = folder.rglob("*") if recursive else folder.iterdir()
+    return [e.relative_to(folder).as_posix() for e in entries if e.is_file() and not e.is_symlink()]

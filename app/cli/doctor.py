@@ -1,0 +1,78 @@
+"""`reid doctor`: is this installation sound?"""
+
+import asyncio
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import typer
+
+from app.cli.common import Data, JsonPath, Model, out, write_json
+from app.errors import ReidError
+from app.settings import Settings, read_settings
+from app.wiring import facts, open_service, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("doctor")(doctor)
+
+
+def doctor(model: Model = None, data: Data = None, json: JsonPath = None) -> None:
+    """Check versions, model directory, golden crops and data directory. Status 1 when something is wrong."""
+    settings = read_settings(model_dir=model, data_dir=data)
+    checks = [*_machine(), asyncio.run(_model(settings)), _data(settings)]
+    if not write_json(json, [asdict(check) for check in checks]):
+        for check in checks:
+            out.print(f"[{'green]ok  ' if check.passed else 'red]FAIL'}[/]  {check.name}: ", end="")
+            out.print(check.found, markup=False)
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)
+
+
+def _machine() -> Iterator[Check]:
+    yield Check("machine", True, f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}")
+    yield Check("versions", True, ", ".join(f"{name} {number}" for name, number in facts().items()))
+
+
+async def _model(settings: Settings) -> Check:
+    """Every file's hash, a run of each batch size, and the golden crops."""
+    try:
+        async with open_service(settings, stored=False) as service:
+            await service.start()
+            state = service.readiness
+            if not state.ready:
+                return Check("model", False, state.sentence)
+            times = ", ".join(f"{size}: {ms:.1f}" for size, ms in state.batch_ms.items())
+            found = f"{service.model.label}; {service.model.fingerprint}; golden cosine {state.golden_cosine:.6f}"
+            return Check("model", True, f"{found}; ms by batch size {times}")
+    except ReidError as error:
+        return Check("model", False, str(error))
+
+
+def _data(settings: Settings) -> Check:
+    """Whether the data directory opens, if there is one; a missing one is not made."""
+    path = settings.data_dir
+    if not path.exists():
+        return Check("data", True, f"{path} is not there yet")
+    try:
+        store = open_store(settings)
+    except ReidError as error:
+        return Check("data", False, str(error))
+    try:
+        counts = ", ".join(f"{c.name} {store.count(c.name)}" for c in store.collections()) or "no collections"
+    finally:
+        store.close()
+    return Check("data", True, f"{path}: {counts}; {shutil.disk_usage(Path(path)).free / 2**30:.1f} GiB free")

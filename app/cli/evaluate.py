@@ -1,0 +1,56 @@
+"""`reid evaluate`: the accuracy number of a labelled folder."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from app.cli.common import Data, JsonPath, Model, Pattern, Target, Url, connect, notes, out, write_json
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="Folder with query/ and bounding_box_test/.")],
+    pattern: Pattern = "auto",
+    url: Url = None,
+    model: Model = None,
+    data: Data = None,
+    json: JsonPath = None,
+) -> None:
+    """Evaluate a labelled folder. With --url the folder is one that the server can read."""
+    answer = asyncio.run(_evaluate(Target(url, model, data), folder, pattern))
+    if not write_json(json, answer):
+        _show(answer)
+
+
+async def _evaluate(target: Target, folder: Path, pattern: str) -> dict[str, Any]:
+    path = str(folder.resolve()) if target.url is None or folder.exists() else str(folder)
+    async with connect(target, stored=False, root=folder) as client:
+        with notes.status("embedding and ranking"):
+            return await client.evaluate(path, pattern)
+
+
+def _show(answer: dict[str, Any]) -> None:
+    table = Table(title=f"{answer['data']['folder']}  ({answer['model']['label']})", title_justify="left")
+    for column in ("protocol", "mAP %", "rank-1 %", "rank-5 %", "rank-10 %", "queries", "gallery"):
+        table.add_column(column, justify="left" if column == "protocol" else "right")
+    for name, r in answer["protocols"].items():
+        rates = [_percent(r[key]) for key in ("mAP", "rank1", "rank5", "rank10")]
+        table.add_row(name, *rates, f"{r['valid_queries']} of {r['queries']}", str(r["gallery"]))
+    out.print(table)
+    for split in ("query", "gallery"):
+        counts = answer["data"][split]
+        if counts["junk"] or counts["skipped"] or counts["refused"]:
+            out.print(
+                f"{split}: {counts['junk']} junk dropped, {counts['skipped']} skipped, {len(counts['refused'])} refused"
+            )
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate * 100:.1f}"

@@ -1,0 +1,118 @@
+"""The typed HTTP client: the command line speaks through it, to a server elsewhere or to one inside its own process.
+
+async with Client("http://127.0.0.1:8000") as reid:
+    answer = await reid.search("lobby", Path("crop.jpg").read_bytes(), k=5)
+    print(answer["matches"][0]["person_id"])
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, cast
+
+import httpx
+
+from app.errors import ServerRefused, ServerUnreachable
+
+Json = dict[str, Any]
+_PATIENCE_S = 120.0  # how long a batch is offered again to a server that is overloaded
+
+
+@dataclass(frozen=True, slots=True)
+class CropFile:
+    """An encoded crop to index; `about` holds any of id, person_id, camera_id, captured_at, attributes."""
+
+    name: str
+    data: bytes
+    about: Mapping[str, object]
+
+
+class Client:
+    """One server. Raises ServerRefused with the server's sentence, ServerUnreachable when nothing answers."""
+
+    def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        timeout = httpx.Timeout(None, connect=5.0)  # long work answers late, but a dead host must not hang
+        self._http = httpx.AsyncClient(base_url=url, transport=transport, timeout=timeout, trust_env=False)
+        self._url = url
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def model(self) -> Json:
+        """What `GET /v1/model` shows."""
+        return await self._json("GET", "/v1/model")
+
+    async def collections(self) -> list[Json]:
+        """All collections."""
+        return cast(list[Json], (await self._json("GET", "/v1/collections"))["collections"])
+
+    async def put_collection(self, name: str, keep_crops: bool | None = None) -> Json:
+        """Make a collection, or find it."""
+        return await self._json("PUT", f"/v1/collections/{name}", json={"keep_crops": keep_crops})
+
+    async def add(self, collection: str, crops: Sequence[CropFile]) -> list[Json]:
+        """Index crops; one result each, in order. Offered again while the server is overloaded."""
+        files = [("image", (crop.name, crop.data)) for crop in crops]
+        metadata = json.dumps([crop.about for crop in crops])
+        path = f"/v1/collections/{collection}/items"
+        deadline = asyncio.get_running_loop().time() + _PATIENCE_S
+        while True:
+            try:
+                answer = await self._json("POST", path, files=files, data={"metadata": metadata})
+            except ServerRefused as error:
+                if error.retry_after_s is None or asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(error.retry_after_s)
+            else:
+                return cast(list[Json], answer["results"])
+
+    async def search(self, collection: str, image: bytes, name: str = "image", **options: object) -> Json:
+        """Search by a picture. Options are those of the route: k, camera_id, same_camera, persons, cameras, min_score."""
+        path = f"/v1/collections/{collection}/search"
+        return await self._json("POST", path, files=[("image", (name, image))], params=_set(options))
+
+    async def search_many(self, collection: str, images: Sequence[tuple[str, bytes]], **options: object) -> Json:
+        """Search by several pictures, each a query of its own."""
+        files = [("image", image) for image in images]
+        return await self._json("POST", f"/v1/collections/{collection}/search/batch", files=files, params=_set(options))
+
+    async def embed(self, images: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes, Json]:
+        """Unit vectors and raw norms of pictures as little-endian float32 bytes, and the whole answer."""
+        files = [("image", image) for image in images]
+        headers = {"Accept": "application/vnd.reid.base64+json"}
+        answer = await self._json("POST", "/v1/embeddings", files=files, headers=headers)
+        return base64.b64decode(answer["vectors"]), base64.b64decode(answer["norms"]), answer
+
+    async def evaluate(self, folder: str, pattern: str) -> Json:
+        """Accuracy on a folder that the server can read."""
+        return await self._json("POST", "/v1/evaluate", json={"folder": folder, "pattern": pattern})
+
+    async def _json(self, method: str, path: str, **how: Any) -> Json:
+        try:
+            response = await self._http.request(method, path, **how)
+        except httpx.TransportError as error:
+            raise ServerUnreachable(f"no answer from {self._url}: {str(error) or type(error).__name__}") from error
+        if response.is_success:
+            return cast(Json, response.json())
+        raise _refusal(response)
+
+
+def _refusal(response: httpx.Response) -> ServerRefused:
+    try:
+        sentence = str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        sentence = f"status {response.status_code}, not from this service"
+    retry = response.headers.get("retry-after", "")
+    return ServerRefused(response.status_code, sentence, float(retry) if retry.isdigit() else None)
+
+
+def _set(options: Mapping[str, object]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

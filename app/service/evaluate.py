@@ -1,0 +1,131 @@
+"""The accuracy number: a labelled folder through the serving path, ranked exactly, reported by named protocol."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.core.metrics import Labelled, Report, evaluate_instance
+from app.core.records import Label, NamedFiles, NamePattern, is_background, label_files, require_labels
+from app.errors import BadField, BadInput, Forbidden, ReidError
+from app.ports import Floats
+from app.service.embed import Embedding, Upload
+from app.service.stages import Stages
+
+QUERY, GALLERY = "query", "bounding_box_test"
+_IN_FLIGHT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCounts:
+    """What of a folder was used and what was not."""
+
+    used: int
+    junk: int
+    skipped: int
+    refused: tuple[str, ...]  # sentences about pictures that could not be embedded
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Reports by protocol, and what they rest on."""
+
+    folder: str
+    protocols: dict[str, Report]
+    query: FolderCounts
+    gallery: FolderCounts
+
+
+class Evaluate:
+    """Evaluates folders below the allowed roots."""
+
+    def __init__(self, embedding: Embedding, roots: Sequence[Path]) -> None:
+        self._embedding = embedding
+        self._roots = [root.resolve() for root in roots]
+
+    async def folder(self, path: str, pattern: str, stages: Stages) -> Evaluation:
+        """Evaluate `query/` against `bounding_box_test/` below the folder by the `instance` protocol.
+
+        Raises Forbidden outside the roots, BadInput for a folder without the two, or in which no name or picture is usable.
+        """
+        names = NamePattern(pattern)
+        root = self._find(path)
+        query, query_counts = await self._embed_folder(root / QUERY, names, stages, drop_background=True)
+        gallery, gallery_counts = await self._embed_folder(root / GALLERY, names, stages, drop_background=False)
+        numbers = _numbered([*query.labels, *gallery.labels])
+        with stages.measure("rank"):
+            report = await asyncio.to_thread(evaluate_instance, query.arrays(*numbers), gallery.arrays(*numbers))
+        return Evaluation(root.name, {"instance": report}, query_counts, gallery_counts)
+
+    def _find(self, path: str) -> Path:
+        """The data set's folder, resolved, links included, before it is compared with the roots."""
+        if "\0" in path:
+            raise BadField("folder", "holds a zero byte")
+        resolved = Path(path).resolve()
+        if not any(resolved.is_relative_to(root) for root in self._roots):
+            named = ", ".join(map(str, self._roots)) or "none is set"
+            raise Forbidden(f"folder {path!r} is not below REID_DATA_ROOTS ({named})")
+        if not resolved.is_dir():
+            raise BadInput(f"there is no folder {path!r}")
+        for root in (
+            resolved,
+            *sorted(child for child in resolved.iterdir() if child.is_dir()),
+        ):  # some archives nest once
+            if (
+                (root / QUERY).is_dir()
+                and (root / GALLERY).is_dir()
+                and (root / QUERY).resolve().is_relative_to(resolved)
+            ):
+                return root
+        raise BadInput(f"{path!r} holds no folders {QUERY} and {GALLERY}")
+
+    async def _embed_folder(
+        self, folder: Path, pattern: NamePattern, stages: Stages, drop_background: bool
+    ) -> "tuple[_Rows, FolderCounts]":
+        files = await asyncio.to_thread(_list, folder, pattern)
+        wanted = [row for row in files.labelled if not (drop_background and is_background(row[1].person_id))]
+        in_flight = asyncio.Semaphore(_IN_FLIGHT)
+        vectors = await asyncio.gather(*(self._vector(folder / name, in_flight, stages) for name, _ in wanted))
+        good = [(v, label) for v, (_, label) in zip(vectors, wanted, strict=True) if not isinstance(v, ReidError)]
+        refused = tuple(str(v) for v in vectors if isinstance(v, ReidError))
+        if not good:
+            raise BadInput(f"no picture in {folder.parent.name}/{folder.name} could be embedded")
+        junk = len(files.junk) + len(files.labelled) - len(wanted)
+        skipped = len(files.skipped) + len(files.unlabelled)
+        rows = _Rows(np.stack([vector for vector, _ in good]), [label for _, label in good])
+        return rows, FolderCounts(len(good), junk, skipped, refused)
+
+    async def _vector(self, file: Path, in_flight: asyncio.Semaphore, stages: Stages) -> Floats | ReidError:
+        async with in_flight:
+            upload = Upload(file.name, await asyncio.to_thread(file.read_bytes))
+            answer = await self._embedding.try_one(upload, stages)
+        return answer if isinstance(answer, ReidError) else answer[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    vectors: Floats
+    labels: list[Label]
+
+    def arrays(self, pids: dict[str, int], camids: dict[str, int]) -> Labelled:
+        persons = np.array([pids[label.person_id] for label in self.labels], dtype=np.int64)
+        cameras = np.array([camids[label.camera_id] for label in self.labels], dtype=np.int64)
+        return Labelled(self.vectors, persons, cameras)
+
+
+def _list(folder: Path, pattern: NamePattern) -> NamedFiles:
+    """The pictures of a folder itself; links and subfolders are not followed, only counted."""
+    entries = list(folder.iterdir())
+    plain = label_files((entry.name for entry in entries if entry.is_file() and not entry.is_symlink()), pattern)
+    require_labels(plain)
+    others = tuple(entry.name for entry in entries if not entry.is_file() or entry.is_symlink())
+    return NamedFiles(plain.labelled, plain.unlabelled, plain.junk, (*plain.skipped, *others))
+
+
+def _numbered(labels: Sequence[Label]) -> tuple[dict[str, int], dict[str, int]]:
+    """A number for every person and for every camera, the same in query and gallery."""
+    persons = {label.person_id for label in labels}
+    cameras = {label.camera_id for label in labels}
+    return {p: i for i, p in enumerate(sorted(persons))}, {c: i for i, c in enumerate(sorted(cameras))}

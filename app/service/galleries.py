@@ -1,0 +1,95 @@
+"""Collections and their items: made, shown, removed; and the rule that vectors of two models never meet."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.core.preprocess import Crop
+from app.core.records import Collection, Filter, Item
+from app.errors import BadField, FingerprintMismatch, UnknownItem
+from app.ports import GalleryStore
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+MAX_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A collection and how many items it holds."""
+
+    collection: Collection
+    items: int
+
+
+class Galleries:
+    """Everything about collections that needs no model."""
+
+    def __init__(self, store: GalleryStore, fingerprint: str, dim: int, clock: Callable[[], datetime]) -> None:
+        self._store, self._fingerprint, self._dim, self._clock = store, fingerprint, dim, clock
+
+    async def put(self, name: str, keep_crops: bool | None) -> tuple[Described, bool]:
+        """Create a collection for the loaded model, or find it; and whether it was created.
+
+        Raises BadField for a name that cannot be one, or for another `keep_crops` than the collection was made with.
+        """
+        if not _NAME.fullmatch(name):
+            raise BadField(
+                "collection",
+                f"{name!r}: 1 to 64 of letters, digits, '.', '_', '-', beginning with one of the first two",
+            )
+        known = {collection.name for collection in await asyncio.to_thread(self._store.collections)}
+        wanted = Collection(name, self._fingerprint, self._dim, bool(keep_crops), self._clock())
+        stored = await asyncio.to_thread(self._store.put_collection, wanted)
+        if keep_crops is not None and stored.keep_crops != keep_crops:
+            raise BadField(
+                "keep_crops", f"collection {name!r} was made with {str(stored.keep_crops).lower()} and keeps it"
+            )
+        return await self._describe(stored), name not in known
+
+    async def get(self, name: str) -> Described:
+        """One collection."""
+        return await self._describe(await asyncio.to_thread(self._store.collection, name))
+
+    async def all(self) -> list[Described]:
+        """All collections, by name."""
+        return [await self._describe(c) for c in await asyncio.to_thread(self._store.collections)]
+
+    async def delete(self, name: str) -> None:
+        """Remove a collection with everything in it."""
+        await asyncio.to_thread(self._store.delete_collection, name)
+
+    async def usable(self, name: str) -> Collection:
+        """The collection, if the loaded model's vectors may be compared with its own. Raises FingerprintMismatch."""
+        collection = await asyncio.to_thread(self._store.collection, name)
+        if collection.fingerprint != self._fingerprint:
+            raise FingerprintMismatch(name, collection.fingerprint, self._fingerprint)
+        return collection
+
+    async def item(self, name: str, item_id: str) -> Item:
+        """One item. Raises UnknownItem."""
+        (item,) = await asyncio.to_thread(self._store.get, name, [item_id])
+        if item is None:
+            raise UnknownItem(name, item_id)
+        return item
+
+    async def crop(self, name: str, item_id: str) -> Crop | None:
+        """An item's kept crop, None where none was kept."""
+        return await asyncio.to_thread(self._store.crop, name, item_id)
+
+    async def page(self, name: str, where: Filter, after: str | None, limit: int) -> tuple[list[Item], str | None]:
+        """A page of items in the order added, and the id to continue behind, None at the end."""
+        if after is not None:
+            await self.item(name, after)
+        items = await asyncio.to_thread(self._store.scan, name, where, after, limit + 1)
+        more = len(items) > limit
+        return items[:limit], items[limit - 1].id if more else None
+
+    async def remove(self, name: str, item_id: str) -> None:
+        """Remove one item. Raises UnknownItem."""
+        if not await asyncio.to_thread(self._store.delete, name, Filter(ids=frozenset({item_id}))):
+            raise UnknownItem(name, item_id)
+
+    async def _describe(self, collection: Collection) -> Described:
+        return Described(collection, await asyncio.to_thread(self._store.count, collection.name))
