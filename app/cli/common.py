@@ -1,9 +1,10 @@
 """What the commands share: options, output, and the way to a service, elsewhere or in this process."""
 
+import asyncio
 import json
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,16 @@ async def start(service: Service) -> None:
     await service.start()
     service.require_ready()
     notes.print(f"model: {service.model.label} ({service.model.fingerprint})", style="dim", markup=False)
+
+
+async def all_of(work: Iterable[Coroutine[None, None, None]]) -> None:
+    """Run side by side; the first failure ends the others and is raised as it is, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 def log_to_stderr(settings: Settings) -> None:

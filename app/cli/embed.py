@@ -7,7 +7,20 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from app.cli.common import Data, JsonPath, Model, Target, Url, connect, list_folder, notes, out, progress, write_json
+from app.cli.common import (
+    Data,
+    JsonPath,
+    Model,
+    Target,
+    Url,
+    all_of,
+    connect,
+    list_folder,
+    notes,
+    out,
+    progress,
+    write_json,
+)
 from app.client import Client
 from app.core.records import IMAGE_SUFFIXES, sort_names
 from app.errors import BadInput, ServerRefused
@@ -30,6 +43,8 @@ def embed(
     json: JsonPath = None,
 ) -> None:
     """Embed every picture of a folder, in byte order of the names; what cannot be embedded is named and left out."""
+    if not output.parent.is_dir():  # told before the work, not after
+        raise BadInput(f"there is no folder {str(output.parent)!r} to write {output.name} into")
     names = [name for name in sort_names(list_folder(folder)) if name.lower().endswith(IMAGE_SUFFIXES)]
     if not names:
         raise BadInput(f"no pictures in {str(folder)!r}")
@@ -57,9 +72,7 @@ async def _embed(target: Target, folder: Path, names: list[str]) -> list[np.ndar
                     vectors[position] = await _one(client, folder / name)
                     bar.advance(task)
 
-            async with asyncio.TaskGroup() as group:
-                for _ in range(_AT_ONCE):
-                    group.create_task(work())
+            await all_of(work() for _ in range(_AT_ONCE))
     return vectors
 
 

@@ -8,7 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.common import Data, JsonPath, Model, Target, Url, connect, list_folder, notes, out, progress, write_json
+from app.cli.common import (
+    Data,
+    JsonPath,
+    Model,
+    Target,
+    Url,
+    all_of,
+    connect,
+    list_folder,
+    notes,
+    out,
+    progress,
+    write_json,
+)
 from app.client import Client, CropFile
 from app.core.records import Label, NamedFiles, NamePattern, label_files, require_labels
 from app.errors import BadInput
@@ -90,11 +103,7 @@ async def send(
                 bar.advance(task, len(piece))
 
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(_AT_ONCE):
-                    group.create_task(work())
-        except* asyncio.CancelledError:
-            raise
+            await all_of(work() for _ in range(_AT_ONCE))
         finally:
             if sum(counts.values()) < len(rows):
                 notes.print(

@@ -29,6 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     except ReidError as error:
         notes.print(f"reid: {error}", style="red", markup=False)
         return 1
+    except OSError as error:  # a file or folder of the caller's; the system's words name it
+        notes.print(f"reid: {error}", style="red", markup=False)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

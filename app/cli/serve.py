@@ -1,6 +1,7 @@
 """`reid serve`: the HTTP server."""
 
 import asyncio
+import signal
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -76,6 +77,8 @@ async def run_server(app: FastAPI, service: Service, settings: Settings) -> None
         warming = None if service.readiness.ready else asyncio.create_task(service.start())
         port = door.getsockname()[1]
         notes.print(f"serving on http://{settings.host}:{port}  ({service.model.label})", markup=False)
+        # uvicorn stops at SIGTERM and then raises it again, which must not end us before the gallery is closed.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
         await server(app).serve(sockets=[door])
         if warming:
             await warming

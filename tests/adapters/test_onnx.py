@@ -1,0 +1,94 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from app.adapters.model_directory import Golden, ModelDirectory
+from app.adapters.onnx import BATCH_SIZES, OnnxEmbedder
+from app.errors import BadModelDirectory, DeviceFailed
+
+DIM = 128  # of the tiny model
+
+
+@pytest.fixture
+def embedder(tiny_model_directory: Path) -> Iterator[OnnxEmbedder]:
+    opened = OnnxEmbedder(tiny_model_directory / "model.onnx", "onnx-fp32-tiny", DIM, threads=1)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def golden(tiny_model_directory: Path) -> Golden:
+    return ModelDirectory.open(tiny_model_directory).golden()
+
+
+def test_the_golden_crops_give_torchs_vectors(embedder: OnnxEmbedder, golden: Golden) -> None:
+    vectors = embedder.embed(golden.crops)
+    assert (vectors.shape, str(vectors.dtype)) == ((8, DIM), "float32")
+    assert np.abs(vectors - golden.vectors).max() <= 1e-5 * np.abs(golden.vectors).max()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 19])
+def test_a_row_of_a_batch_is_the_row_of_its_crop_alone(count: int, embedder: OnnxEmbedder, golden: Golden) -> None:
+    crops = np.resize(golden.crops, (count, *golden.crops.shape[1:]))
+    alone = np.concatenate([embedder.embed(crop[None]) for crop in crops])
+    assert np.abs(embedder.embed(crops) - alone).max() <= 1e-5 * np.abs(alone).max()
+
+
+def test_vectors_come_in_the_order_of_the_crops(embedder: OnnxEmbedder, golden: Golden) -> None:
+    order = [5, 0, 7, 3]
+    vectors = embedder.embed(golden.crops[order])
+    nearest = [int(np.abs(golden.vectors - vector).sum(axis=1).argmin()) for vector in vectors]
+    assert nearest == order
+
+
+def test_the_embedder_says_what_it_is(embedder: OnnxEmbedder) -> None:
+    assert (embedder.fingerprint, embedder.dim, embedder.batch_sizes) == ("onnx-fp32-tiny", DIM, BATCH_SIZES)
+    assert list(BATCH_SIZES) == sorted(BATCH_SIZES)
+
+
+def test_crops_of_another_size_are_a_failure_of_the_device_in_one_line(embedder: OnnxEmbedder) -> None:
+    with pytest.raises(DeviceFailed) as refusal:
+        embedder.embed(np.zeros((1, 64, 32, 3), dtype=np.uint8))
+    assert str(refusal.value).startswith("ONNX Runtime: ")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph", b"\x08\x06\x12\x07pytorch"], ids=["empty", "text", "cut"])
+def test_a_file_that_is_no_graph_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "wrong.onnx").write_bytes(content)
+    with pytest.raises(BadModelDirectory) as refusal:
+        OnnxEmbedder(tmp_path / "wrong.onnx", "f", DIM)
+    assert str(refusal.value).startswith("wrong.onnx cannot be loaded: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(BadModelDirectory, match=r"^nowhere\.onnx cannot be loaded: "):
+        OnnxEmbedder(tmp_path / "nowhere.onnx", "f", DIM)
+
+
+def test_a_graph_of_another_dimension_is_refused_before_it_is_used(tiny_model_directory: Path) -> None:
+    with pytest.raises(BadModelDirectory) as refusal:
+        OnnxEmbedder(tiny_model_directory / "model.onnx", "f", 2048)
+    assert str(refusal.value) == (
+        "model.onnx maps [('tensor(float)', [3, 256, 128])] to [('tensor(float)', [128])]; "
+        "float32 [b, 3, 256, 128] to [b, 2048] is needed"
+    )
+
+
+def test_a_graph_for_crops_of_another_size_is_refused(tiny_model_directory: Path, tmp_path: Path) -> None:
+    model = onnx.load(tiny_model_directory / "model.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 128  # a network of convolutions takes any size
+    onnx.save(model, tmp_path / "flat.onnx")
+    with pytest.raises(BadModelDirectory, match=r"^flat\.onnx maps \[\('tensor\(float\)', \[3, 128, 128\]\)\]"):
+        OnnxEmbedder(tmp_path / "flat.onnx", "f", DIM)
+
+
+def test_after_closing_nothing_is_embedded(tiny_model_directory: Path, golden: Golden) -> None:
+    embedder = OnnxEmbedder(tiny_model_directory / "model.onnx", "f", DIM, threads=1)
+    embedder.close()
+    with pytest.raises(DeviceFailed):
+        embedder.embed(golden.crops[:1])

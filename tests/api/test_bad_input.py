@@ -1,0 +1,253 @@
+"""Every row of docs/bad-input.md is sent, and gets the status and code that the row promises."""
+
+import json
+import re
+import struct
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.service import Service
+from app.settings import Settings
+
+pytestmark = pytest.mark.anyio
+DOC = Path(__file__).parents[2] / "docs" / "bad-input.md"
+C = "/v1/collections/lobby"
+
+
+def documented() -> dict[str, tuple[str, int, str]]:
+    """Case -> route, status, code: the first table of the page."""
+    row = re.compile(r"^\| ([a-z0-9-]+) \| ([^|]+) \| [^|]+ \| (\d{3}) \| (\w+) \|$", re.MULTILINE)
+    return {m[1]: (m[2].strip(), int(m[3]), m[4]) for m in row.finditer(DOC.read_text(encoding="utf-8"))}
+
+
+@dataclass(frozen=True)
+class World:
+    """What a case may use."""
+
+    http: httpx.AsyncClient
+    service: Service
+    good: bytes
+    root: Path
+    outside: Path
+
+    def image(self, data: bytes, name: str = "x.jpg") -> dict[str, object]:
+        return {"files": [("image", (name, data))]}
+
+    def vector(self, **changes: float) -> list[float]:
+        values = [0.1] * self.service.model.dim
+        for position, value in changes.items():
+            values[int(position[1:])] = value
+        return values
+
+
+Case = Callable[[World], Awaitable[httpx.Response]]
+
+
+def png_header(width: int, height: int, depth: int = 8) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + bytes(width * 3 * depth // 8)) * height if width * height < 10**6 else b""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def search(**how: object) -> Case:
+    return lambda w: w.http.post(f"{C}/search", **how)  # type: ignore[arg-type]  # httpx types each option
+
+
+def search_image(data: bytes) -> Case:
+    return lambda w: w.http.post(f"{C}/search", **w.image(data))  # type: ignore[arg-type]  # as above
+
+
+def options(query: str) -> Case:
+    return lambda w: w.http.post(f"{C}/search?{query}", **w.image(w.good))  # type: ignore[arg-type]  # as above
+
+
+def items(count: int = 1, query: str = "", headers: dict[str, str] | None = None, **data: str) -> Case:
+    def send(w: World) -> Awaitable[httpx.Response]:
+        files = [("image", (f"{i}.png", w.good)) for i in range(count)]
+        return w.http.post(f"{C}/items{query}", files=files, data=data, headers=headers)
+
+    return send
+
+
+def evaluate(folder: Callable[[World], object], path: str = "/v1/evaluate", **more: str) -> Case:
+    return lambda w: w.http.post(path, json={"folder": str(folder(w)), **more})
+
+
+def splits(w: World, *names: str) -> Path:
+    """A folder with both splits, holding files of these names."""
+    folder = w.root / "set"
+    for split in ("query", "bounding_box_test"):
+        (folder / split).mkdir(parents=True)
+        for name in names:
+            (folder / split / name).write_bytes(w.good)
+    return folder
+
+
+def linked(w: World) -> Path:
+    link = w.root / "link"
+    link.symlink_to(w.outside)
+    return link
+
+
+def wrong_method(path: str) -> Case:
+    return lambda w: w.http.post(path)
+
+
+async def chunked(w: World) -> httpx.Response:
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield bytes(20_000)
+
+    return await w.http.post(f"{C}/search", content=body(), headers={"content-type": "image/jpeg"})
+
+
+async def other_model(w: World) -> httpx.Response:
+    stored = w.service.store.collection("lobby")
+    w.service.store.put_collection(replace(stored, name="old", fingerprint="onnx-fp32-of-another"))
+    answer = await w.http.post("/v1/collections/old/search", **w.image(w.good))  # type: ignore[arg-type]  # as above
+    assert "onnx-fp32-of-another" in answer.text
+    assert w.service.model.fingerprint in answer.text
+    return answer
+
+
+async def crop_not_kept(w: World) -> httpx.Response:
+    (result,) = (await items()(w)).json()["results"]
+    return await w.http.get(f"{C}/items/{result['id']}/crop")
+
+
+BROKEN_FORM = {"content": b"--x", "headers": {"content-type": "multipart/form-data"}}
+CASES: dict[str, Case] = {
+    "search-not-an-image": search_image(b"not an image"),
+    "search-empty-file": search_image(b""),
+    "search-truncated": lambda w: search_image(w.good[: len(w.good) // 2])(w),
+    "search-small": search_image(png_header(3, 900)),
+    "search-16-bit": search_image(png_header(20, 20, 16)),
+    "search-too-many-pixels": search_image(png_header(6000, 5000)),
+    "search-too-large": search(content=bytes(800_000), headers={"content-type": "image/jpeg"}),
+    "search-too-large-chunked": chunked,
+    "search-crop-too-large": search(content=bytes(300_000), headers={"content-type": "image/jpeg"}),
+    "search-no-file": search(files=[("picture", b"x")]),
+    "search-text-field": search(files=[("image", (None, "text"))]),
+    "search-two-files": lambda w: w.http.post(f"{C}/search", files=[("image", w.good), ("image", w.good)]),
+    "search-broken-form": search(**BROKEN_FORM),
+    "search-media-type": search(content=b"hello", headers={"content-type": "text/plain"}),
+    "search-not-json": search(content=b'{"image": ', headers={"content-type": "application/json"}),
+    "search-not-base64": search(json={"image": "%%%"}),
+    "search-nothing": search(json={}),
+    "search-both": lambda w: w.http.post(f"{C}/search", json={"image": "AAAA", "vector": w.vector()}),
+    "search-k-0": options("k=0"),
+    "search-k-text": options("k=many"),
+    "search-unknown-option": options("kk=5"),
+    "search-min-score": options("min_score=2"),
+    "search-vector-dim": search(json={"vector": [1.0, 2.0]}),
+    "search-vector-nan": lambda w: w.http.post(
+        f"{C}/search",
+        content=json.dumps({"vector": w.vector(_3=float("nan"))}),
+        headers={"content-type": "application/json"},
+    ),
+    "search-vector-zero": lambda w: w.http.post(f"{C}/search", json={"vector": [0.0] * w.service.model.dim}),
+    "search-unknown-collection": lambda w: w.http.post(
+        "/v1/collections/nowhere/search",
+        **w.image(w.good),  # type: ignore[arg-type]  # as above
+    ),
+    "search-other-model": other_model,
+    "batch-empty": lambda w: w.http.post(f"{C}/search/batch", json={"queries": []}),
+    "batch-too-many": lambda w: w.http.post(f"{C}/search/batch", json={"queries": [{"vector": w.vector()}] * 9}),
+    "batch-unknown-collection": lambda w: w.http.post(
+        "/v1/collections/nowhere/search/batch", json={"queries": [{"vector": w.vector()}]}
+    ),
+    "items-media-type": lambda w: w.http.post(f"{C}/items", json={}),
+    "items-no-file": lambda w: w.http.post(f"{C}/items", files=[("picture", b"x")]),
+    "items-too-many": items(9),
+    "items-metadata-not-json": items(metadata="{"),
+    "items-metadata-length": items(metadata="[{}, {}]"),
+    "items-metadata-name": items(metadata='{"other.png": {}}'),
+    "items-metadata-key": items(metadata='[{"persn_id": "1"}]'),
+    "items-pattern": items(query="?pattern=%28"),
+    "items-pattern-groups": items(query="?pattern=%5Cd"),
+    "items-unknown-collection": lambda w: w.http.post("/v1/collections/nowhere/items", files=[("image", w.good)]),
+    "items-unknown-collection-streamed": lambda w: w.http.post(
+        "/v1/collections/nowhere/items", files=[("image", w.good)], headers={"accept": "application/x-ndjson"}
+    ),
+    "items-list-limit": lambda w: w.http.get(f"{C}/items?limit=0"),
+    "items-list-cursor": lambda w: w.http.get(f"{C}/items?cursor=never"),
+    "item-unknown": lambda w: w.http.get(f"{C}/items/never"),
+    "item-delete-unknown": lambda w: w.http.delete(f"{C}/items/never"),
+    "crop-not-kept": crop_not_kept,
+    "collection-unknown": lambda w: w.http.get("/v1/collections/nowhere"),
+    "collection-delete-unknown": lambda w: w.http.delete("/v1/collections/nowhere"),
+    "collection-name": lambda w: w.http.put("/v1/collections/the%20lobby"),
+    "collection-setting": lambda w: w.http.put("/v1/collections/new", json={"keep": True}),
+    "collection-keep-crops": lambda w: w.http.put(C, json={"keep_crops": True}),
+    "collection-not-json": lambda w: w.http.put(C, content=b"{", headers={"content-type": "application/json"}),
+    "embeddings-not-an-image": lambda w: w.http.post(
+        "/v1/embeddings", files=[("image", ("good.png", w.good)), ("image", ("bad.png", b"no"))]
+    ),
+    "embeddings-too-many": lambda w: w.http.post("/v1/embeddings", files=[("image", w.good)] * 9),
+    "embeddings-empty-list": lambda w: w.http.post("/v1/embeddings", json={"image": []}),
+    "embeddings-media-type": lambda w: w.http.post(
+        "/v1/embeddings", content=b"x", headers={"content-type": "text/plain"}
+    ),
+    "evaluate-outside": evaluate(lambda w: w.outside),
+    "evaluate-dots": evaluate(lambda w: w.root / ".." / "outside"),
+    "evaluate-link": evaluate(linked),
+    "evaluate-missing": evaluate(lambda w: w.root / "nowhere"),
+    "evaluate-no-splits": evaluate(lambda w: w.root),
+    "evaluate-empty": evaluate(splits),
+    "evaluate-names": evaluate(lambda w: splits(w, "hat.png")),
+    "evaluate-pattern": evaluate(lambda w: w.root, pattern="("),
+    "evaluate-no-folder": lambda w: w.http.post("/v1/evaluate", json={}),
+    "evaluate-short-path": evaluate(lambda w: w.outside, "/evaluate"),
+    "model-method": wrong_method("/v1/model"),
+    "stats-method": wrong_method("/v1/stats"),
+    "collections-method": wrong_method("/v1/collections"),
+    "livez-method": wrong_method("/livez"),
+    "readyz-method": wrong_method("/readyz"),
+    "metrics-method": wrong_method("/metrics"),
+    "no-such-route": lambda w: w.http.get("/v2/nothing"),
+}
+
+
+async def test_every_row_of_the_page_has_a_case_and_every_case_a_row() -> None:
+    assert set(documented()) == set(CASES)
+
+
+async def test_every_route_has_a_row(service_routes: set[str]) -> None:
+    rows = {route for route, _, _ in documented().values()}
+    assert {route for route in service_routes if route not in rows} == set()
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+async def test_bad_input_gets_what_the_page_says(
+    case: str,
+    http: httpx.AsyncClient,
+    service: Service,
+    settings: Settings,
+    tmp_path: Path,
+    picture: Callable[[int], bytes],
+) -> None:
+    await http.put(C)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    world = World(http, service, picture(1), settings.data_roots[0], outside)
+    response = await CASES[case](world)
+    _, status, code = documented()[case]
+    body = response.json()
+    assert (response.status_code, body["code"]) == (status, code), response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body["status"] == status
+    assert body["type"] == f"urn:reid:problem:{code}"
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert len(body["detail"]) > 8
+    if code == "bad_field":
+        assert body["detail"].startswith(body["field"])
+    if code == "bad_image":
+        assert re.match(r"(x\.jpg|bad\.png): ", body["detail"])

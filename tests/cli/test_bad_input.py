@@ -1,0 +1,129 @@
+"""Every row of the command-line table in docs/bad-input.md gets the status that the row promises, and one sentence."""
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.adapters.local_gallery import LocalGallery
+from app.cli.main import run
+from app.demo.dataset import Recipe, draw_dataset
+
+DOC = Path(__file__).parents[2] / "docs" / "bad-input.md"
+
+
+def documented() -> dict[str, tuple[str, int]]:
+    row = re.compile(r"^\| ([a-z0-9-]+) \| reid (\w+) \| .+ \| (\d+) \|$", re.MULTILINE)
+    return {m[1]: (m[2], int(m[3])) for m in row.finditer(DOC.read_text(encoding="utf-8"))}
+
+
+@dataclass(frozen=True)
+class World:
+    """Folders a case may use."""
+
+    path: Path
+    model: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    @property
+    def here(self) -> list[str]:
+        return ["--model", str(self.model), "--data", str(self.path / "data")]
+
+    def folder(self, **files: bytes) -> str:
+        folder = self.path / "folder"
+        folder.mkdir()
+        for name, data in files.items():
+            (folder / name.replace("__", ".")).write_bytes(data)
+        return str(folder)
+
+
+JPEG = next(draw_dataset(Recipe(seed=1, persons=1, distractors=0, cameras=2))).jpeg
+
+
+def serve_busy(w: World) -> list[str]:
+    store = LocalGallery(w.path / "data")
+    KEPT.append(store)
+    return ["serve", *w.here]
+
+
+KEPT: list[LocalGallery] = []  # galleries that a case holds open until its test ends
+
+
+def setting(w: World) -> list[str]:
+    w.monkeypatch.setenv("REID_PROT", "8001")
+    return ["serve", *w.here]
+
+
+def damaged(w: World) -> list[str]:
+    broken = w.path / "model"
+    shutil.copytree(w.model, broken)
+    (broken / "model.onnx").write_bytes(b"x")
+    return ["doctor", "--model", str(broken), "--data", str(w.path / "none")]
+
+
+CASES: dict[str, Callable[[World], list[str]]] = {
+    "serve-host": lambda w: ["serve", "--host", "0.0.0.0", *w.here],
+    "serve-model": lambda w: ["serve", "--model", str(w.path / "nowhere"), "--data", str(w.path / "data")],
+    "serve-busy": serve_busy,
+    "serve-setting": setting,
+    "index-folder": lambda w: ["index", str(w.path / "nowhere"), "--collection", "c", *w.here],
+    "index-empty": lambda w: ["index", w.folder(readme__txt=b"x"), "--collection", "c", *w.here],
+    "index-pattern": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "c", "--pattern", "duke", *w.here],
+    "index-unreachable": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "c", "--url", "http://127.0.0.1:9"],
+    "index-both": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "c", "--url", "http://127.0.0.1:9", "--data", "d"],
+    "search-file": lambda w: ["search", str(w.path / "nowhere.jpg"), "--collection", "c", *w.here],
+    "search-image": lambda w: index_then_search(w, b"no picture"),
+    "search-collection": lambda w: ["search", w.folder(hat__jpg=JPEG) + "/hat.jpg", "--collection", "c", *w.here],
+    "search-k": lambda w: ["search", w.folder(hat__jpg=JPEG) + "/hat.jpg", "--collection", "c", "-k", "0", *w.here],
+    "evaluate-folder": lambda w: ["evaluate", str(w.path / "nowhere"), "--model", str(w.model)],
+    "evaluate-splits": lambda w: ["evaluate", w.folder(hat__jpg=JPEG), "--model", str(w.model)],
+    "embed-folder": lambda w: ["embed", w.folder(readme__txt=b"x"), "--output", str(w.path / "o.npz"), "--model", str(w.model)],
+    "embed-output": lambda w: [
+        "embed", w.folder(hat__jpg=JPEG), "--output", str(w.path / "nowhere" / "o.npz"), "--model", str(w.model),
+    ],
+    "preprocess-collision": lambda w: ["preprocess", w.folder(a__b__jpg=JPEG, a__c__jpg=JPEG), str(w.path / "bins")],
+    "preprocess-image": lambda w: ["preprocess", w.folder(a__jpg=JPEG, b__jpg=b"no"), str(w.path / "bins")],
+    "demo-port": lambda w: ["demo", str(w.path / "demo"), "--port", "70000"],
+    "doctor-model": damaged,
+}  # fmt: skip
+
+
+def index_then_search(w: World, data: bytes) -> list[str]:
+    folder = w.folder(hat__jpg=JPEG, bad__png=data)
+    assert run(["index", folder, "--collection", "c", *w.here]) == 0
+    return ["search", folder + "/bad.png", "--collection", "c", *w.here]
+
+
+def test_every_row_of_the_page_has_a_case_and_every_case_a_row() -> None:
+    assert set(documented()) == set(CASES)
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_bad_input_gets_what_the_page_says(
+    case: str,
+    tiny_model_directory: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = CASES[case](World(tmp_path, tiny_model_directory, monkeypatch))
+    capsys.readouterr()
+    try:
+        status = run(arguments)
+    finally:
+        while KEPT:
+            KEPT.pop().close()
+    command, expected = documented()[case]
+    printed = capsys.readouterr()
+    said = printed.err + (printed.out if command == "doctor" else "")
+    assert arguments[0] == command
+    assert status == expected, said
+    assert said.strip()
+    assert "Traceback" not in said
+    if case == "preprocess-collision":
+        assert not (tmp_path / "bins").exists()
+    if case == "preprocess-image":
+        assert [path.name for path in (tmp_path / "bins").iterdir()] == ["a.bin"]

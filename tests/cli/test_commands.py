@@ -1,0 +1,190 @@
+"""The commands on a small drawn folder, in this process and against a server."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.cli.main import run
+from app.core.preprocess import decode, normalise
+from app.demo.dataset import Recipe, write_folder
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn") / "set"
+    write_folder(Recipe(seed=4, persons=5, distractors=2, cameras=3), folder)
+    return folder
+
+
+@pytest.fixture
+def here(tiny_model_directory: Path, tmp_path: Path) -> list[str]:
+    return ["--model", str(tiny_model_directory), "--data", str(tmp_path / "data")]
+
+
+def read(path: Path) -> dict[str, object]:
+    answer: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    return answer
+
+
+def test_index_then_search_then_index_again(drawn: Path, here: list[str], tmp_path: Path) -> None:
+    gallery, answer = drawn / "bounding_box_test", tmp_path / "answer.json"
+    count = len(list(gallery.iterdir()))
+    for expected in ({"added": count, "unchanged": 0}, {"added": 0, "unchanged": count}):
+        assert run(["index", str(gallery), "--collection", "set", "--json", str(answer), *here]) == 0
+        assert expected.items() <= read(answer)["results"].items()  # type: ignore[attr-defined]  # a JSON object
+    crop = sorted(gallery.iterdir())[3]
+    assert run(["search", str(crop), "--collection", "set", "-k", "2", "--json", str(answer), *here]) == 0
+    (result,) = read(answer)["results"]  # type: ignore[misc]  # a JSON list
+    assert result["matches"][0]["source"] == crop.name  # type: ignore[index]  # a JSON object
+    assert result["matches"][0]["person_id"] == crop.name[:4]  # type: ignore[index]  # as above
+
+
+def test_crops_without_labels_are_indexed_as_they_are(drawn: Path, here: list[str], tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "deeper").mkdir(parents=True)
+    for number, crop in enumerate(sorted((drawn / "query").iterdir())[:3]):
+        (own / ("deeper" if number else ".") / f"door-{number}.jpg").write_bytes(crop.read_bytes())
+    answer = tmp_path / "answer.json"
+    assert run(["index", str(own), "--collection", "own", "--recursive", "--json", str(answer), *here]) == 0
+    summary = read(answer)
+    assert (summary["labelled"], summary["unlabelled"]) == (0, 3)
+    assert summary["results"]["added"] == 3  # type: ignore[index]  # a JSON object
+
+
+def test_evaluate_writes_the_words_of_the_api(
+    drawn: Path, here: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = tmp_path / "answer.json"
+    assert run(["evaluate", str(drawn), "--json", str(answer), *here[:2]]) == 0
+    report = read(answer)["protocols"]["instance"]  # type: ignore[index]  # a JSON object
+    assert 0 <= report["mAP"] <= 1
+    assert f"{report['mAP'] * 100:.1f}" in capsys.readouterr().out
+    assert run(["evaluate", str(drawn), "--json", "-", *here[:2]]) == 0
+    assert json.loads(capsys.readouterr().out)["protocols"]["instance"] == report
+    assert not (tmp_path / "data").exists(), "evaluating needs no data directory"
+
+
+def test_embed_writes_raw_vectors_in_the_order_of_the_names(drawn: Path, here: list[str], tmp_path: Path) -> None:
+    folder, output = tmp_path / "in", tmp_path / "vectors.npz"
+    folder.mkdir()
+    for name, crop in zip(("b.jpg", "a.jpg"), sorted((drawn / "query").iterdir()), strict=False):
+        (folder / name).write_bytes(crop.read_bytes())
+    (folder / "c.jpg").write_bytes(b"broken")
+    assert run(["embed", str(folder), "--output", str(output), *here[:2]]) == 0
+    with np.load(output, allow_pickle=False) as arrays:
+        assert arrays["names"].tolist() == ["a.jpg", "b.jpg"]
+        assert arrays["vectors"].dtype == np.float32
+        norms = np.linalg.norm(arrays["vectors"], axis=1)
+        assert not np.allclose(norms, 1)  # raw
+    assert [path.name for path in tmp_path.glob("*.partial")] == []
+
+
+def test_preprocess_writes_the_guides_bin_files(drawn: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in", tmp_path / "bins"
+    source.mkdir()
+    data = sorted((drawn / "query").iterdir())[0].read_bytes()
+    (source / "0005_c2_f1.v2.jpg").write_bytes(data)
+    (source / "Thumbs.db").write_bytes(b"x")
+    assert run(["preprocess", str(source), str(target)]) == 0
+    (made,) = target.iterdir()
+    assert made.name == "0005_c2_f1.bin"  # up to the first dot
+    assert made.stat().st_size == 393_216
+    expected = normalise(decode(data, "x")[None])[0]
+    assert np.array_equal(np.fromfile(made, dtype="<f4").reshape(3, 256, 128), expected)
+
+
+def test_doctor_finds_a_sound_installation_sound(here: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", *here]) == 0
+    said = capsys.readouterr().out
+    assert "golden cosine 1.000000" in said or "golden cosine 0.99999" in said
+    assert "FAIL" not in said
+
+
+class Server:
+    """`reid serve` in a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "app", "serve", "--port", "0", *arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+        assert self.process.stderr
+        for line in self.process.stderr:
+            if found := re.search(r"http://127\.0\.0\.1:([1-9]\d*)", line):
+                self.url = found[0]
+                break
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=20)
+        return self.process.returncode
+
+
+@pytest.fixture
+def server(here: list[str], drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    running = Server(*here)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.communicate()
+
+
+def test_the_same_commands_against_a_server(
+    server: Server, drawn: Path, here: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery, answer = drawn / "bounding_box_test", tmp_path / "answer.json"
+    url = ["--url", server.url]
+    deadline = time.monotonic() + 20
+    while run(["index", str(gallery), "--collection", "set", *url]) != 0:  # 503 until the warm-up is done
+        assert time.monotonic() < deadline
+    crop = sorted(gallery.iterdir())[0]
+    assert run(["search", str(crop), "--collection", "set", "--json", str(answer), *url]) == 0
+    (result,) = read(answer)["results"]  # type: ignore[misc]  # a JSON list
+    assert result["matches"][0]["source"] == crop.name  # type: ignore[index]  # a JSON object
+    capsys.readouterr()
+    assert run(["search", str(crop), "--collection", "set", *here]) == 1
+    said = capsys.readouterr().err
+    assert f"in use by process {server.process.pid}" in said
+    assert "--url" in said
+    assert run(["evaluate", str(drawn), *url]) == 1  # no roots are set
+    assert "REID_DATA_ROOTS" in capsys.readouterr().err
+    assert server.stop() == 0
+
+
+def test_ctrl_c_during_index_keeps_what_was_acknowledged(here: list[str], tmp_path: Path, drawn: Path) -> None:
+    crops = [crop.read_bytes() for crop in sorted((drawn / "bounding_box_test").iterdir())]
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(1500):  # the bytes behind the picture make each another content
+        (many / f"{number:05d}.jpg").write_bytes(crops[number % len(crops)] + number.to_bytes(4, "big"))
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "app", "index", str(many), "--collection", "many", *here]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+    database = Path(here[3]) / "gallery.sqlite3-wal"
+    deadline = time.monotonic() + 60
+    while not (database.exists() and database.stat().st_size > 200_000):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    told = re.search(r"stopped: (\d+) of 1500 crops were acknowledged and stay", said)
+    assert told, said
+    answer = tmp_path / "answer.json"
+    assert run(["index", str(many), "--collection", "many", "--json", str(answer), *here]) == 0
+    results = read(answer)["results"]
+    assert results["unchanged"] >= int(told[1]) > 0  # type: ignore[index]  # a JSON object
+    assert results["added"] + results["unchanged"] == 1500  # type: ignore[index]  # as above

@@ -1,0 +1,203 @@
+"""Every crop that enters leaves with a vector or an error. Races are arranged with events, not with sleeps."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from app.adapters.memory import MemoryEmbedder
+from app.core.preprocess import Crop
+from app.engine import Engine
+from app.errors import DeviceFailed, NotReady, Overloaded
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def crop(value: int) -> Crop:
+    return np.full((256, 128, 3), value, dtype=np.uint8)
+
+
+class Held(MemoryEmbedder):
+    """A device that waits for leave before each batch, and remembers the sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = threading.Semaphore(0)  # counts the batches that have begun
+        self.leave = threading.Semaphore(0)
+        self.sizes: list[int] = []
+
+    def embed(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        self.running.release()
+        assert self.leave.acquire(timeout=10)
+        self.sizes.append(len(crops))
+        return super().embed(crops)
+
+
+class Broken(MemoryEmbedder):
+    """A device that fails as told."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self._how = how
+
+    def embed(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        vectors = super().embed(crops)
+        match self._how:
+            case "raises":
+                raise RuntimeError("the driver is gone")
+            case "too few":
+                return vectors[:-1]
+            case "wrong width":
+                return vectors[:, :-1]
+        vectors[crops[:, 0, 0, 0] == 13] = np.nan  # "poisoned"
+        return vectors
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, int]] = []
+
+    def batch(self, size: int, waited_s: Sequence[float], infer_s: float) -> None:
+        assert infer_s >= 0
+        self.batches.append((size, len(waited_s)))
+
+
+async def begun(device: Held) -> None:
+    assert await asyncio.to_thread(device.running.acquire, timeout=10)
+
+
+async def test_vectors_come_back_in_order_and_equal_those_of_the_crops_alone() -> None:
+    engine = Engine(MemoryEmbedder())
+    await engine.start()
+    crops = [crop(i) for i in range(20)]
+    together = await engine.embed(crops)
+    alone = [(await engine.embed([one]))[0] for one in crops]
+    assert all(np.array_equal(a.vector, b.vector) for a, b in zip(together, alone, strict=True))
+    await engine.close()
+
+
+async def test_an_idle_device_starts_at_once_and_a_batch_forms_while_it_is_busy() -> None:
+    device, recorder = Held(), Recorder()
+    engine = Engine(device, observer=recorder)
+    await engine.start()
+    first = asyncio.create_task(engine.embed([crop(0)]))
+    await begun(device)  # with one crop: nobody waited for company
+    rest = [asyncio.create_task(engine.embed([crop(i)])) for i in range(1, 12)]
+    while engine.waiting < 11:
+        await asyncio.sleep(0)
+    device.leave.release(3)
+    await asyncio.gather(first, *rest)
+    assert device.sizes == [1, 8, 3]  # never above the largest size
+    assert recorder.batches == [(1, 1), (8, 8), (3, 3)]
+    await engine.close()
+
+
+async def test_a_full_queue_refuses_all_of_a_request_and_says_when_to_come_back() -> None:
+    device = Held()
+    engine = Engine(device, max_waiting=2)
+    await engine.start()
+    running = asyncio.create_task(engine.embed([crop(0)]))
+    await begun(device)
+    waiting = asyncio.create_task(engine.embed([crop(1)]))
+    while engine.waiting < 1:
+        await asyncio.sleep(0)
+    with pytest.raises(Overloaded) as refusal:
+        await engine.embed([crop(2), crop(3)])
+    assert refusal.value.retry_after_s >= 1
+    assert engine.waiting == 1  # nothing of the refused request stayed behind
+    device.leave.release(2)
+    await asyncio.gather(running, waiting)
+    await engine.close()
+
+
+async def test_a_patient_caller_waits_for_room() -> None:
+    device = Held()
+    engine = Engine(device, max_waiting=2)
+    await engine.start()
+    device.leave.release(100)
+    answers = await engine.embed([crop(i) for i in range(30)], patient=True)
+    assert [int(round(a.vector[0] * 255)) for a in answers] == list(range(30))
+    await engine.close()
+
+
+async def test_a_caller_that_left_costs_no_batch() -> None:
+    device = Held()
+    engine = Engine(device)
+    await engine.start()
+    running = asyncio.create_task(engine.embed([crop(0)]))
+    await begun(device)
+    gone = asyncio.create_task(engine.embed([crop(1), crop(2)]))
+    stays = asyncio.create_task(engine.embed([crop(3)]))
+    while engine.waiting < 3:
+        await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait([gone])
+    device.leave.release(2)
+    await asyncio.gather(running, stays)
+    assert device.sizes == [1, 1]
+    await engine.close()
+
+
+@pytest.mark.parametrize("how", ["raises", "too few", "wrong width"])
+async def test_a_device_that_fails_answers_every_waiter_and_the_lane_goes_on(how: str) -> None:
+    engine = Engine(Broken(how))
+    await engine.start()
+    for _ in range(2):
+        answers = await asyncio.gather(*(engine.embed([crop(i)]) for i in range(3)), return_exceptions=True)
+        assert all(isinstance(answer, DeviceFailed) for answer in answers)
+    await engine.close()
+
+
+async def test_a_vector_that_is_not_finite_fails_its_own_crop_only() -> None:
+    engine = Engine(Broken("poisoned"))
+    await engine.start()
+    answers = await asyncio.gather(*(engine.embed([crop(i)]) for i in (12, 13, 14)), return_exceptions=True)
+    assert [isinstance(answer, DeviceFailed) for answer in answers] == [False, True, False]
+    await engine.close()
+
+
+async def test_closing_finishes_what_waits_and_takes_no_more() -> None:
+    device = Held()
+    engine = Engine(device)
+    await engine.start()
+    tasks = [asyncio.create_task(engine.embed([crop(i)])) for i in range(5)]
+    await begun(device)
+    closing = asyncio.create_task(engine.close())
+    await asyncio.sleep(0)
+    with pytest.raises(NotReady, match="shutting down"):
+        await engine.embed([crop(9)])
+    device.leave.release(5)
+    assert len(await asyncio.gather(*tasks)) == 5
+    await closing
+
+
+async def test_closing_does_not_wait_for_a_stuck_queue_for_ever() -> None:
+    device = Held()
+    engine = Engine(device)
+    await engine.start()
+    running = asyncio.create_task(engine.embed([crop(0)]))
+    await begun(device)
+    waiting = asyncio.create_task(engine.embed([crop(1)]))
+    while engine.waiting < 1:
+        await asyncio.sleep(0)
+    closing = asyncio.create_task(engine.close(drain_s=0.01))
+    with pytest.raises(NotReady):
+        await waiting
+    device.leave.release(2)
+    await closing
+    assert (await asyncio.wait([running], timeout=5))[0], "whoever was on the device is answered as well"
+
+
+async def test_before_the_start_nothing_is_taken() -> None:
+    engine = Engine(MemoryEmbedder())
+    with pytest.raises(NotReady, match="not loaded"):
+        await engine.embed([crop(0)])
+    await engine.close()
