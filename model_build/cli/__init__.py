@@ -1,0 +1,19 @@
+"""The command line of model_build: one file per group of commands, put together here.
+
+A refusal is one sentence on stderr and exit status 1; a wrong call is 2. PyTorch takes seconds to load and `verify`
+does without it, so commands import what needs it when they run.
+"""
+
+import typer
+
+from model_build.cli import export, verify
+
+commands = typer.Typer(
+    help="From a training checkpoint to a model directory that the service loads.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+commands.command("export")(export.export)
+commands.command("made-up-checkpoint")(export.made_up_checkpoint)
+commands.command("verify")(verify.verify)
