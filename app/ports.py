@@ -14,6 +14,7 @@ from app.core.preprocess import Crop
 from app.core.records import Collection, Filter, Item, Match, Outcome
 
 Floats = npt.NDArray[np.float32]
+__all__ = ["Crop", "Embedder", "Floats", "GalleryStore", "batches"]
 
 
 class Embedder(Protocol):

@@ -8,7 +8,6 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.core.preprocess import Limits
 from app.errors import BadSettings
 
 DEMO_MODEL = Path(__file__).parent / "demo" / "model"
@@ -51,11 +50,6 @@ class Settings(BaseSettings):
                 f"set REID_ALLOW_ANONYMOUS={ANONYMOUS} if your network keeps others out"
             )
         return self
-
-    @property
-    def limits(self) -> Limits:
-        """What is refused before it is decoded."""
-        return Limits(max_bytes=self.max_crop_bytes, max_pixels=self.max_crop_pixels)
 
 
 def read_settings(**given: object) -> Settings:

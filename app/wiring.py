@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from app.adapters.model_directory import ModelDirectory
+from app.core.preprocess import Limits
 from app.engine import Engine
 from app.errors import BadSettings
 from app.ports import Embedder, GalleryStore
@@ -76,7 +77,8 @@ def build_service(directory: ModelDirectory, embedder: Embedder, store: GalleryS
     telemetry = Telemetry()
     engine = Engine(embedder, settings.max_waiting, telemetry)
     pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
-    embedding = Embedding(engine, pool, settings.limits)
+    limits = Limits(max_bytes=settings.max_crop_bytes, max_pixels=settings.max_crop_pixels)
+    embedding = Embedding(engine, pool, limits)
     galleries = Galleries(store, embedder.fingerprint, embedder.dim, lambda: datetime.now(UTC))
     golden = directory.golden()
     return Service(

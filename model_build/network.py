@@ -9,7 +9,6 @@ Source: mikwieczorek/centroids-reid at a1825b7a, `modelling/backbones/resnet.py`
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 EXPANSION = 4  # a bottleneck's output over its inner width
@@ -65,7 +64,10 @@ class ResNet(nn.Module):
         inputs = width
         for stage, (depth, stride) in enumerate(zip(architecture.depths, (1, 2, 2, 1), strict=True)):
             inner = width << stage
-            blocks = [Bottleneck(inputs if i == 0 else inner * EXPANSION, inner, stride if i == 0 else 1) for i in range(depth)]
+            blocks = [
+                Bottleneck(inputs if i == 0 else inner * EXPANSION, inner, stride if i == 0 else 1)
+                for i in range(depth)
+            ]
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
             inputs = inner * EXPANSION
 

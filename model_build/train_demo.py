@@ -55,15 +55,14 @@ def draw_training_set(plan: Plan) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng([plan.seed, 0])
     cameras = [draw_camera(rng, float(rng.uniform(0.2, 1.4))) for _ in range(plan.cameras)]
     crops = np.empty((plan.persons * plan.crops_a_person, 3, HEIGHT, WIDTH), dtype=np.uint8)
-    for index in range(len(crops)):
-        label, shot = divmod(index, plan.crops_a_person)
-        if shot == 0:
-            hard = float(rng.uniform(0, 1))
-            person, seen = draw_person(rng, hard), rng.permutation(plan.cameras)
-        camera = cameras[seen[shot % plan.cameras]]
-        jpeg = encode_jpeg(draw_crop(rng, person, camera, draw_person(rng, hard)), camera)
-        crop = Image.open(io.BytesIO(jpeg)).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
-        crops[index] = np.asarray(crop).transpose(2, 0, 1)
+    for label in range(plan.persons):
+        hard = float(rng.uniform(0, 1))
+        person, seen = draw_person(rng, hard), rng.permutation(plan.cameras)
+        for shot in range(plan.crops_a_person):
+            camera = cameras[seen[shot % plan.cameras]]
+            jpeg = encode_jpeg(draw_crop(rng, person, camera, draw_person(rng, hard)), camera)
+            crop = Image.open(io.BytesIO(jpeg)).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
+            crops[label * plan.crops_a_person + shot] = np.asarray(crop).transpose(2, 0, 1)
     return torch.from_numpy(crops), torch.arange(plan.persons).repeat_interleave(plan.crops_a_person)
 
 
@@ -90,7 +89,8 @@ def train(plan: Plan, crops: Tensor, labels: Tensor, output: Path) -> None:
             schedule.step()
             if step % 50 == 49:
                 pace = (step + 1) * len(rows) / (time.monotonic() - started)
-                print(f"height {stage.height}  step {step + 1}/{stage.steps}  loss {loss.item():.3f}  {pace:.0f} crops/s", flush=True)
+                where = f"height {stage.height}  step {step + 1}/{stage.steps}"
+                print(f"{where}  loss {loss.item():.3f}  {pace:.0f} crops/s", flush=True)
             if step % 1000 == 999 or step + 1 == stage.steps:
                 save_checkpoint(output, plan, network, classifier)
         done += stage.steps
@@ -155,7 +155,7 @@ def batch_hard_triplet(features: Tensor, labels: Tensor) -> Tensor:
 
 def centroid_triplet(features: Tensor, labels: Tensor) -> Tensor:
     """For each crop: the mean of its person's other crops against the nearest mean of another person's crops."""
-    persons, member = labels.unique(return_inverse=True)
+    persons, member = torch.unique(labels, return_inverse=True)
     one_hot = nn.functional.one_hot(member, len(persons)).float()
     counts = one_hot.sum(0)
     sums = one_hot.T @ features
@@ -171,7 +171,9 @@ def save_checkpoint(path: Path, plan: Plan, network: ReidNetwork, classifier: nn
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     state["fc_query.weight"] = classifier.weight.detach()
     note = "demo model, trained on drawn people, not for real use"
-    torch.save({"state_dict": state, "hyper_parameters": {"label": note, "seed": plan.seed, "persons": plan.persons}}, path)
+    torch.save(
+        {"state_dict": state, "hyper_parameters": {"label": note, "seed": plan.seed, "persons": plan.persons}}, path
+    )
 
 
 def main() -> None:

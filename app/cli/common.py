@@ -94,10 +94,10 @@ async def all_of(work: Iterable[Coroutine[None, None, None]]) -> None:
 
 
 def log_to_stderr(settings: Settings) -> None:
-    """Log lines of this process."""
-    logging.basicConfig(
-        stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    """Our own log lines at the level asked for; of the libraries' only warnings."""
+    logging.basicConfig(stream=sys.stderr, level="WARNING", format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for name in ("app", "reid"):
+        logging.getLogger(name).setLevel(settings.log_level.upper())
 
 
 def progress(unit: str) -> Progress:

@@ -45,6 +45,7 @@ def demo(
     if and_serve:
         settings = read_settings(port=port, data_dir=folder / "gallery", data_roots=(data.resolve(),))
         log_to_stderr(settings)
+        listen(settings.host, settings.port).close()  # a taken port is told now, not after the indexing
         asyncio.run(_serve(settings, data))
 
 

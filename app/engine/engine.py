@@ -16,9 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from app.core.preprocess import Crop
 from app.errors import DeviceFailed, NotReady, Overloaded, ReidError
-from app.ports import Embedder, Floats
+from app.ports import Crop, Embedder, Floats
 
 log = logging.getLogger(__name__)
 Plan = Callable[[int], int]  # crops waiting -> crops to launch now

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,8 +33,8 @@ def here(tiny_model_directory: Path, tmp_path: Path) -> list[str]:
     return ["--model", str(tiny_model_directory), "--data", str(tmp_path / "data")]
 
 
-def read(path: Path) -> dict[str, object]:
-    answer: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+def read(path: Path) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return answer
 
 
@@ -42,12 +43,12 @@ def test_index_then_search_then_index_again(drawn: Path, here: list[str], tmp_pa
     count = len(list(gallery.iterdir()))
     for expected in ({"added": count, "unchanged": 0}, {"added": 0, "unchanged": count}):
         assert run(["index", str(gallery), "--collection", "set", "--json", str(answer), *here]) == 0
-        assert expected.items() <= read(answer)["results"].items()  # type: ignore[attr-defined]  # a JSON object
+        assert expected.items() <= read(answer)["results"].items()
     crop = sorted(gallery.iterdir())[3]
     assert run(["search", str(crop), "--collection", "set", "-k", "2", "--json", str(answer), *here]) == 0
-    (result,) = read(answer)["results"]  # type: ignore[misc]  # a JSON list
-    assert result["matches"][0]["source"] == crop.name  # type: ignore[index]  # a JSON object
-    assert result["matches"][0]["person_id"] == crop.name[:4]  # type: ignore[index]  # as above
+    (result,) = read(answer)["results"]
+    assert result["matches"][0]["source"] == crop.name
+    assert result["matches"][0]["person_id"] == crop.name[:4]
 
 
 def test_crops_without_labels_are_indexed_as_they_are(drawn: Path, here: list[str], tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_crops_without_labels_are_indexed_as_they_are(drawn: Path, here: list[st
     assert run(["index", str(own), "--collection", "own", "--recursive", "--json", str(answer), *here]) == 0
     summary = read(answer)
     assert (summary["labelled"], summary["unlabelled"]) == (0, 3)
-    assert summary["results"]["added"] == 3  # type: ignore[index]  # a JSON object
+    assert summary["results"]["added"] == 3
 
 
 def test_evaluate_writes_the_words_of_the_api(
@@ -67,7 +68,7 @@ def test_evaluate_writes_the_words_of_the_api(
 ) -> None:
     answer = tmp_path / "answer.json"
     assert run(["evaluate", str(drawn), "--json", str(answer), *here[:2]]) == 0
-    report = read(answer)["protocols"]["instance"]  # type: ignore[index]  # a JSON object
+    report = read(answer)["protocols"]["instance"]
     assert 0 <= report["mAP"] <= 1
     assert f"{report['mAP'] * 100:.1f}" in capsys.readouterr().out
     assert run(["evaluate", str(drawn), "--json", "-", *here[:2]]) == 0
@@ -151,8 +152,8 @@ def test_the_same_commands_against_a_server(
         assert time.monotonic() < deadline
     crop = sorted(gallery.iterdir())[0]
     assert run(["search", str(crop), "--collection", "set", "--json", str(answer), *url]) == 0
-    (result,) = read(answer)["results"]  # type: ignore[misc]  # a JSON list
-    assert result["matches"][0]["source"] == crop.name  # type: ignore[index]  # a JSON object
+    (result,) = read(answer)["results"]
+    assert result["matches"][0]["source"] == crop.name
     capsys.readouterr()
     assert run(["search", str(crop), "--collection", "set", *here]) == 1
     said = capsys.readouterr().err
@@ -186,5 +187,5 @@ def test_ctrl_c_during_index_keeps_what_was_acknowledged(here: list[str], tmp_pa
     answer = tmp_path / "answer.json"
     assert run(["index", str(many), "--collection", "many", "--json", str(answer), *here]) == 0
     results = read(answer)["results"]
-    assert results["unchanged"] >= int(told[1]) > 0  # type: ignore[index]  # a JSON object
-    assert results["added"] + results["unchanged"] == 1500  # type: ignore[index]  # as above
+    assert results["unchanged"] >= int(told[1]) > 0
+    assert results["added"] + results["unchanged"] == 1500

@@ -124,7 +124,7 @@ async def test_a_patient_caller_waits_for_room() -> None:
     await engine.start()
     device.leave.release(100)
     answers = await engine.embed([crop(i) for i in range(30)], patient=True)
-    assert [int(round(a.vector[0] * 255)) for a in answers] == list(range(30))
+    assert [round(float(a.vector[0]) * 255) for a in answers] == list(range(30))
     await engine.close()
 
 

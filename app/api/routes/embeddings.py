@@ -4,6 +4,7 @@ import base64
 import io
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Request, Response
 
 from app.api.limits import RequestLimits
@@ -12,7 +13,6 @@ from app.api.routes.search import image_body
 from app.api.schemas import EmbeddingsAnswer, ImagesIn, ModelName
 from app.api.uploads import from_base64, is_json, read_images, read_json
 from app.errors import TooLarge
-from app.ports import Floats
 from app.service import Service
 from app.service.embed import Upload
 from app.service.stages import Stages
@@ -62,11 +62,11 @@ async def _uploads(request: Request, most: int) -> list[Upload]:
     return [from_base64(text, f"image.{i}") for i, text in enumerate(images)]
 
 
-def _npy(vectors: Floats) -> bytes:
+def _npy(vectors: npt.NDArray[np.float32]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, vectors, allow_pickle=False)
     return buffer.getvalue()
 
 
-def _base64(values: Floats) -> str:
+def _base64(values: npt.NDArray[np.float32]) -> str:
     return base64.b64encode(values.astype("<f4").tobytes()).decode()
