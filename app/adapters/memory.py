@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.core.metrics import unit
+from app.adapters.checks import checked_collection, checked_crops, checked_items, checked_queries, units_and_norms
 from app.core.preprocess import HEIGHT, Crop
 from app.core.records import Collection, Filter, Item, Match, Outcome
 from app.errors import UnknownCollection, UnknownItem
@@ -60,7 +60,7 @@ class MemoryStore:
         """As the port says."""
         with self._lock:
             self._rows.setdefault(collection.name, {})
-            return self._collections.setdefault(collection.name, collection)
+            return self._collections.setdefault(collection.name, checked_collection(collection))
 
     def collection(self, name: str) -> Collection:
         """As the port says."""
@@ -89,15 +89,19 @@ class MemoryStore:
     ) -> list[Outcome]:
         """As the port says."""
         with self._lock:
-            rows, outcomes = self._of(name), list[Outcome]()
-            keep = self._collections[name].keep_crops and crops is not None
-            for position, (item, raw) in enumerate(zip(items, vectors, strict=True)):
+            collection, rows = self.collection(name), self._of(name)
+            kept = checked_items(items)
+            units, norms = units_and_norms(vectors, len(kept), collection.dim)
+            pixels = checked_crops(crops, len(kept)) if collection.keep_crops else None
+            outcomes: list[Outcome] = []
+            for position, item in enumerate(kept):
                 stored = rows.get(item.id)
                 if stored is not None and stored.item == item:
                     outcomes.append("unchanged")
                     continue
-                crop = crops[position].copy() if keep and crops is not None else None
-                rows[item.id] = _Row(item, unit(raw[None])[0], float(np.linalg.norm(raw)), crop)
+                crop = None if pixels is None else pixels[position].copy()
+                # A key that is there already keeps its place in the dict.
+                rows[item.id] = _Row(item, units[position], float(norms[position]), crop)
                 outcomes.append("added" if stored is None else "updated")
             return outcomes
 
@@ -118,15 +122,15 @@ class MemoryStore:
     def crop(self, name: str, item_id: str) -> Crop | None:
         """As the port says."""
         with self._lock:
-            return self._row(name, item_id).crop
+            crop = self._row(name, item_id).crop
+            return None if crop is None else crop.copy()
 
     def scan(self, name: str, where: Filter, after: str | None = None, limit: int = 100) -> list[Item]:
-        """As the port says."""
+        """As the port says. Raises UnknownItem where there is no item `after`."""
         with self._lock:
-            ids = list(self._of(name))
-            start = 0 if after is None else ids.index(self._row(name, after).item.id) + 1
-            items = (self._rows[name][item_id].item for item_id in ids[start:])
-            return [item for item in items if where.accepts(item)][:limit]
+            items = [row.item for row in self._of(name).values()]
+            start = 0 if after is None else items.index(self._row(name, after).item) + 1
+            return [item for item in items[start:] if where.accepts(item)][:limit]
 
     def delete(self, name: str, where: Filter) -> int:
         """As the port says."""
@@ -140,14 +144,15 @@ class MemoryStore:
     def search(self, name: str, queries: Floats, k: int, where: Filter) -> list[list[Match]]:
         """As the port says."""
         with self._lock:
+            checked = checked_queries(queries, k, self.collection(name).dim)
             rows = [row for row in self._of(name).values() if where.accepts(row.item)]
-        return [self._ranked(rows, query)[:k] for query in queries]
+        return [self._ranked(rows, query)[:k] for query in checked]
 
     def close(self) -> None:
         """Nothing is held."""
 
     def _ranked(self, rows: Sequence[_Row], query: Floats) -> list[Match]:
-        scores = [float(row.vector.astype(np.float64) @ query.astype(np.float64)) for row in rows]
+        scores = [_cosine(row.vector, query) for row in rows]
         order = sorted(range(len(rows)), key=lambda i: -scores[i])  # stable: ties keep the order added
         return [Match(rows[i].item, scores[i]) for i in order]
 
@@ -161,3 +166,8 @@ class MemoryStore:
             return self._of(name)[item_id]
         except KeyError as error:
             raise UnknownItem(name, item_id) from error
+
+
+def _cosine(vector: Floats, query: Floats) -> float:
+    """Of two unit vectors; the last bit of float32 must not carry it past 1."""
+    return min(1.0, max(-1.0, float(vector.astype(np.float64) @ query.astype(np.float64))))

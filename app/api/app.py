@@ -1,5 +1,6 @@
 """The ASGI application over a service that somebody else has built."""
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from app.api import problems
+from app.api.guard import Guard
 from app.api.limits import RequestLimits
 from app.api.middleware import Envelope
 from app.api.routes import collections, embeddings, evaluate, items, search, system
@@ -22,8 +24,16 @@ _SWAGGER = (
 )  # Swagger UI's files; its own page would load them from elsewhere
 
 
-def create_app(service: Service, limits: RequestLimits = RequestLimits(), examples: Path | None = None) -> FastAPI:
-    """Routes over the service. `examples`: a folder of example queries for the page. Start and close the service yourself."""
+def create_app(
+    service: Service,
+    limits: RequestLimits = RequestLimits(),
+    examples: Path | None = None,
+    hosts: Set[str] | None = None,
+) -> FastAPI:
+    """Routes over the service, which the caller starts and closes.
+
+    examples: a folder of example queries for the page. hosts: names that the server goes by, None for any.
+    """
     app = FastAPI(
         title="Person re-identification",
         description="A person crop comes in, the service answers who in the gallery it is.",
@@ -34,7 +44,8 @@ def create_app(service: Service, limits: RequestLimits = RequestLimits(), exampl
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     problems.install(app)
-    app.add_middleware(Envelope, telemetry=service.telemetry)
+    app.add_middleware(Guard, hosts=hosts)
+    app.add_middleware(Envelope, telemetry=service.telemetry)  # added last, it is the outermost
     app.include_router(search.router(service, limits))
     app.include_router(items.router(service, limits))
     app.include_router(collections.router(service))

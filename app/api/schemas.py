@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from app.core.records import Item, Match
 from app.service.galleries import Described
@@ -115,11 +115,15 @@ class DescriptionIn(_In):
     """What the caller says of one crop."""
 
     id: str | None = Field(
-        None, min_length=1, max_length=256, description="Your own id. Default: the content's sha256."
+        None,
+        min_length=1,
+        max_length=256,
+        pattern=r"^[^/\x00-\x1f]+$",  # it stands in paths
+        description="Your own id. Default: the content's sha256.",
     )
     person_id: str | None = Field(None, min_length=1, max_length=256)
     camera_id: str | None = Field(None, min_length=1, max_length=256)
-    captured_at: datetime | None = None
+    captured_at: AwareDatetime | None = Field(None, description="RFC 3339, with its offset.")
     attributes: dict[str, str] = Field(default_factory=dict, max_length=64)
 
 

@@ -11,11 +11,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api import create_app
+from app.api.guard import LOOPBACK_NAMES
 from app.api.limits import RequestLimits
 from app.cli.common import Data, Model, log_to_stderr, notes
 from app.errors import BadSettings
 from app.service import Service
-from app.settings import Settings, read_settings
+from app.settings import Settings, is_loopback, read_settings
 from app.wiring import open_service
 
 
@@ -43,7 +44,8 @@ async def _serve(settings: Settings) -> None:
 
 def application(service: Service, settings: Settings, examples: Path | None = None) -> FastAPI:
     """The ASGI application with the limits of the settings."""
-    return create_app(service, RequestLimits(settings.max_crops, crop_bytes=settings.max_crop_bytes), examples)
+    limits = RequestLimits(settings.max_crops, crop_bytes=settings.max_crop_bytes)
+    return create_app(service, limits, examples, LOOPBACK_NAMES if is_loopback(settings.host) else None)
 
 
 def listen(host: str, port: int) -> socket.socket:

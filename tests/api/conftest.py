@@ -48,7 +48,7 @@ async def service(settings: Settings) -> AsyncIterator[Service]:
 async def http(service: Service, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with AsyncExitStack() as stack:
         transport = httpx.ASGITransport(application(service, settings))
-        yield await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://reid"))
+        yield await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1"))
 
 
 @pytest.fixture(scope="session")

@@ -171,6 +171,8 @@ CASES: dict[str, Case] = {
     "items-metadata-length": items(metadata="[{}, {}]"),
     "items-metadata-name": items(metadata='{"other.png": {}}'),
     "items-metadata-key": items(metadata='[{"persn_id": "1"}]'),
+    "items-metadata-id": items(metadata='[{"id": "a/b"}]'),
+    "items-metadata-time": items(metadata='[{"captured_at": "2026-03-01T10:00:00"}]'),
     "items-pattern": items(query="?pattern=%28"),
     "items-pattern-groups": items(query="?pattern=%5Cd"),
     "items-unknown-collection": lambda w: w.http.post("/v1/collections/nowhere/items", files=[("image", w.good)]),
@@ -212,6 +214,8 @@ CASES: dict[str, Case] = {
     "livez-method": wrong_method("/livez"),
     "readyz-method": wrong_method("/readyz"),
     "metrics-method": wrong_method("/metrics"),
+    "other-host": lambda w: w.http.get("/v1/collections", headers={"host": "rebound.example:8000"}),
+    "other-site": items(headers={"sec-fetch-site": "cross-site"}),
     "no-such-route": lambda w: w.http.get("/v2/nothing"),
 }
 
@@ -223,6 +227,11 @@ async def test_every_row_of_the_page_has_a_case_and_every_case_a_row() -> None:
 async def test_every_route_has_a_row(service_routes: set[str]) -> None:
     rows = {route for route, _, _ in documented().values()}
     assert {route for route in service_routes if route not in rows} == set()
+
+
+async def test_every_route_is_documented(service_routes: set[str]) -> None:
+    page = DOC.with_name("http.md").read_text(encoding="utf-8")
+    assert {route for route in service_routes if f"`{route}`" not in page} == set()
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
