@@ -17,13 +17,15 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint types imports format lock clean
+.PHONY: help run dev test lint types imports format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv-serve/.ready  ## serve a drawn demo gallery on http://127.0.0.1:8000 (REID_PORT=... for another port)
 	@exec .venv-serve/bin/reid demo demo --serve --port "$${REID_PORT:-8000}"
+
+dev: .venv/.ready-dev  ## the environment of model_build and the tests (.venv), with torch
 
 test: lint types imports  ## lint, types, imports and every test
 	@echo "== tests"

@@ -46,6 +46,11 @@ class Embedding:
     def __init__(self, engine: Engine, pool: ThreadPoolExecutor, limits: Limits) -> None:
         self._engine, self._pool, self._limits = engine, pool, limits
 
+    @property
+    def max_bytes(self) -> int:
+        """Bytes that an encoded crop may have."""
+        return self._limits.max_bytes
+
     async def decode(self, upload: Upload, stages: Stages) -> Crop:
         """The crop uint8 [256, 128, 3] in an image. Raises BadImage, TooLarge."""
         with stages.measure("decode"):

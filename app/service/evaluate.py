@@ -99,7 +99,7 @@ class Evaluate:
 
     async def _vector(self, file: Path, in_flight: asyncio.Semaphore, stages: Stages) -> Floats | ReidError:
         async with in_flight:
-            upload = Upload(file.name, await asyncio.to_thread(file.read_bytes))
+            upload = Upload(file.name, await asyncio.to_thread(_read, file, self._embedding.max_bytes + 1))
             answer = await self._embedding.try_one(upload, stages)
         return answer if isinstance(answer, ReidError) else answer[1]
 
@@ -113,6 +113,12 @@ class _Rows:
         persons = np.array([pids[label.person_id] for label in self.labels], dtype=np.int64)
         cameras = np.array([camids[label.camera_id] for label in self.labels], dtype=np.int64)
         return Labelled(self.vectors, persons, cameras)
+
+
+def _read(file: Path, most: int) -> bytes:
+    """A file's first bytes: one more than allowed is enough to refuse it."""
+    with file.open("rb") as opened:
+        return opened.read(most)
 
 
 def _list(folder: Path, pattern: NamePattern) -> NamedFiles:
