@@ -1,79 +1,128 @@
-"""The truth: one SQLite file. Opened by one process, migrated step by step, every write a transaction that is on disk."""
+"""The truth: one SQLite file, migrated step by step. Every write is a transaction that is on disk when it has ended."""
 
-import fcntl
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
-from app.errors import DataDirectoryBusy, StorageFailed
+from app.errors import StorageFailed
 
-FILE, LOCK = "gallery.sqlite3", "lock"
+FILE = "gallery.sqlite3"
+_SENTENCES = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_BUSY: "another program holds a lock on it",
+    sqlite3.SQLITE_READONLY: "it may only be read",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; restore a copy, or move it away to start anew",
+    sqlite3.SQLITE_NOTADB: "it is damaged or no gallery; restore a copy, or move it away to start anew",
+}
 
 
-class DirectoryLock:
-    """Owns a data directory. The lock ends with the process, however it ends; the file's text says who it was."""
+class Database:
+    """One connection that writes, and as many that read as threads read at once: in WAL mode no reader waits for a writer."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, path: Path, busy_timeout_s: float = 5.0, max_pages: int | None = None) -> None:
+        """Open the file, with the newest schema. max_pages: how large it may grow, in pages of 4096 bytes.
+
+        Raises StorageFailed.
+        """
+        self._path, self._busy_timeout_s = path, busy_timeout_s
+        self._turn = threading.Lock()  # one transaction at a time: they share a connection
+        self._idle: list[sqlite3.Connection] = []  # readers' connections; append and pop are atomic
+        with self._translated():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable to others
+            self._writer = self._connect()
+            try:
+                if max_pages is not None:
+                    self._writer.execute(f"pragma max_page_count = {max_pages}")
+                self._migrate()
+            except BaseException:
+                self._writer.close()
+                raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing: on disk when the block has ended, undone when it raises. Raises StorageFailed."""
+        with self._turn, self._translated():
+            self._writer.execute("begin immediate")
+            try:
+                yield self._writer
+                self.commit()
+            except BaseException:
+                if self._writer.in_transaction:  # SQLite may have undone it itself, on a full disk for one
+                    self._writer.execute("rollback")
+                raise
+
+    def commit(self) -> None:
+        """Put the transaction on disk."""
+        self._writer.execute("commit")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for this thread alone; each statement sees whole transactions. Raises StorageFailed."""
+        with self._translated():
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
+                connection.execute("pragma query_only = on")
+            try:
+                yield connection
+            finally:
+                self._idle.append(connection)
+
+    def empty_log(self) -> None:
+        """Take what was deleted out of the write-ahead log too. It is a courtesy: a later transaction gets there as well."""
+        with self._turn, suppress(sqlite3.Error):
+            self._writer.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+    def close(self) -> None:
+        """Close all connections. No call follows."""
+        with self._turn:
+            for connection in (*self._idle, self._writer):
+                connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        timeout, path = self._busy_timeout_s, self._path
+        connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise StorageFailed(f"the data directory {directory} cannot be used: {error.strerror}") from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip()
-            os.close(self._descriptor)
-            raise DataDirectoryBusy(str(directory), holder or "unknown") from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        """Let others in."""
-        os.close(self._descriptor)
-
-
-def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
-    """A connection that may be used from any thread, one at a time. Raises sqlite3.Error."""
-    connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
-    try:
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = on", "secure_delete = on"):
-            connection.execute(f"pragma {pragma}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def open_database(directory: Path, busy_timeout_s: float) -> sqlite3.Connection:
-    """The writer's connection, with the newest schema. Raises StorageFailed."""
-    path = directory / FILE
-    with translated(f"the database {path}"):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite would make it readable to others
-        connection = connect(path, busy_timeout_s)
-        try:
-            migrate(connection, path)
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = on", "secure_delete = on"):
+                connection.execute(f"pragma {pragma}").fetchall()
         except BaseException:
             connection.close()
             raise
-    return connection
+        return connection
 
+    def _migrate(self) -> None:
+        """Run the numbered steps that the database has not seen, each in a transaction of its own."""
+        folder = files("app.adapters.local_gallery") / "migrations"
+        steps = sorted((step for step in folder.iterdir() if step.name.endswith(".sql")), key=lambda step: step.name)
+        (version,) = self._writer.execute("pragma user_version").fetchone()
+        if version > len(steps):
+            raise StorageFailed(
+                f"the database {self._path} was written by a newer version of this program "
+                f"(its schema is {version}, this program knows {len(steps)}); use that version"
+            )
+        for number, step in enumerate(steps[version:], version + 1):
+            with self.transaction() as db:
+                for statement in statements(step.read_text(encoding="utf-8")):
+                    db.execute(statement)
+                db.execute(f"pragma user_version = {number}")
 
-def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Run the numbered steps that the database has not seen, each in a transaction of its own."""
-    folder = files("app.adapters.local_gallery") / "migrations"
-    steps = sorted((step for step in folder.iterdir() if step.name.endswith(".sql")), key=lambda step: step.name)
-    (version,) = connection.execute("pragma user_version").fetchone()
-    if version > len(steps):
-        raise StorageFailed(f"{path} was written by a newer version (schema {version}, this one knows {len(steps)})")
-    for number, step in enumerate(steps[version:], version + 1):
-        with transaction(connection):
-            for statement in statements(step.read_text(encoding="utf-8")):
-                connection.execute(statement)
-            connection.execute(f"pragma user_version = {number}")
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """SQLite's and the system's errors as StorageFailed, with a sentence that says what to look at."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", None)  # errors of the Python module itself have none
+            sentence = str(error) if code is None else _SENTENCES.get(code & 0xFF, str(error))
+            raise StorageFailed(f"the database {self._path}: {sentence}") from error
+        except OSError as error:
+            raise StorageFailed(f"the database {self._path}: {error.strerror or error}") from error
 
 
 def statements(script: str) -> Iterator[str]:
@@ -84,36 +133,3 @@ def statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; on disk when the block has ended."""
-    connection.execute("begin immediate")
-    try:
-        yield
-        connection.execute("commit")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise
-
-
-@contextmanager
-def translated(what: str) -> Iterator[None]:
-    """SQLite's and the system's errors as StorageFailed, with a sentence that says what to look at."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        known = {
-            sqlite3.SQLITE_FULL: "the disk is full",
-            sqlite3.SQLITE_BUSY: "another program holds a lock on it",
-            sqlite3.SQLITE_READONLY: "it may only be read",
-            sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
-        }
-        code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-        raise StorageFailed(f"{what}: {known.get(code, str(error))}; nothing of this was stored") from error
-    except sqlite3.DatabaseError as error:
-        raise StorageFailed(f"{what} is damaged: {error}; restore a copy, or move it away to start anew") from error
-    except OSError as error:
-        raise StorageFailed(f"{what}: {error.strerror or error}") from error

@@ -46,8 +46,9 @@ class ExactIndex:
     def _shortlist(self, query: Floats, k: int, accepted: Mask) -> Rows:
         count = int(np.count_nonzero(accepted))
         bitmap = np.packbits(accepted, bitorder="little")
-        selector = faiss.IDSelectorBitmap(bitmap)  # points into `bitmap`: both names must live as long as the search
-        parameters = faiss.SearchParameters(sel=selector)
+        # The selector points into `bitmap`, the parameters at the selector: all three must live as long as the search.
+        selector = faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]  # the stub is the C++ form
+        parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]  # likewise
         wanted = min(k + _SPARE, count)
         while wanted:
             scores, rows = self._flat.search(query[None], wanted, params=parameters)

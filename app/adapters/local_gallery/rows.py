@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import sys
 import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -24,28 +25,28 @@ returning seq
 
 
 def item_to_row(item: Item) -> tuple[object, ...]:
-    """In the order of ITEM_COLUMNS."""
+    """In the order of ITEM_COLUMNS. Equal items give equal rows."""
+    captured_at = None if item.captured_at is None else to_text(item.captured_at)
     attributes = json.dumps(dict(item.attributes), sort_keys=True)
-    return item.id, item.sha256, item.person_id, item.camera_id, to_text(item.captured_at), item.source, attributes
+    return item.id, item.sha256, item.person_id, item.camera_id, captured_at, item.source, attributes
 
 
 def row_to_item(row: tuple[Any, ...]) -> Item:
     """From ITEM_COLUMNS."""
-    captured_at = datetime.fromisoformat(row[4]) if row[4] is not None else None
-    return Item(row[0], row[1], row[2], row[3], captured_at, row[5], json.loads(row[6]))
+    item_id, sha256, person_id, camera_id, captured_at, source, attributes = row
+    instant = None if captured_at is None else datetime.fromisoformat(captured_at)
+    return Item(item_id, sha256, _shared(person_id), _shared(camera_id), instant, source, json.loads(attributes))
 
 
 def row_to_collection(row: tuple[Any, ...]) -> Collection:
     """From name, fingerprint, dim, keep_crops, created_at."""
-    return Collection(row[0], row[1], row[2], bool(row[3]), datetime.fromisoformat(row[4]))
+    name, fingerprint, dim, keep_crops, created_at = row
+    return Collection(name, fingerprint, dim, bool(keep_crops), datetime.fromisoformat(created_at))
 
 
-def to_text(instant: datetime | None) -> str | None:
-    """RFC 3339 in UTC; a time without a zone is taken for UTC."""
-    if instant is None:
-        return None
-    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).isoformat()
+def to_text(instant: datetime) -> str:
+    """RFC 3339 in UTC, always of one length."""
+    return instant.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def deflate(crop: Crop) -> bytes:
@@ -55,7 +56,7 @@ def deflate(crop: Crop) -> bytes:
 
 def inflate(pixels: bytes) -> Crop:
     """Back to uint8 [256, 128, 3]."""
-    return np.frombuffer(zlib.decompress(pixels), dtype=np.uint8).reshape(HEIGHT, WIDTH, 3)
+    return np.frombuffer(bytearray(zlib.decompress(pixels)), dtype=np.uint8).reshape(HEIGHT, WIDTH, 3)
 
 
 def to_blob(vector: Floats) -> bytes:
@@ -64,8 +65,9 @@ def to_blob(vector: Floats) -> bytes:
 
 
 def from_blobs(blobs: Iterable[bytes], dim: int) -> Floats:
-    """float32 [n, dim]."""
-    return np.frombuffer(b"".join(blobs), dtype="<f4").reshape(-1, dim).astype(np.float32)
+    """float32 [n, dim]. Raises ValueError where a blob has another length."""
+    vectors = [np.frombuffer(blob, dtype="<f4") for blob in blobs]
+    return np.array(vectors, dtype=np.float32).reshape(len(vectors), dim)
 
 
 def condition(where: Filter) -> tuple[str, list[object]]:
@@ -74,7 +76,8 @@ def condition(where: Filter) -> tuple[str, list[object]]:
     for column, wanted in (("person_id", where.persons), ("camera_id", where.cameras), ("id", where.ids)):
         if wanted is not None:
             parts.append(f"{column} in (select value from json_each(?))")
-            values.append(json.dumps(sorted(wanted)))
+            # No stored text holds a NUL, and SQLite's JSON would cut the value there: "a\0b" would mean the item "a".
+            values.append(json.dumps(sorted(text for text in wanted if "\0" not in text)))
     if where.not_camera is not None:
         parts.append("camera_id is not ?")
         values.append(where.not_camera)
@@ -86,3 +89,8 @@ def seq_of(connection: sqlite3.Connection, collection_id: int, item_id: str) -> 
     sql = "select seq from item where collection_id = ? and id = ?"
     row = connection.execute(sql, (collection_id, item_id)).fetchone()
     return None if row is None else int(row[0])
+
+
+def _shared(text: str | None) -> str | None:
+    """One string for all rows of a person or a camera: a million items have few of them."""
+    return None if text is None else sys.intern(text)
