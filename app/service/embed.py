@@ -69,8 +69,12 @@ class Embedding:
         crops = [await self.decode(upload, stages) for upload in uploads]
         return Embedded.of(await self.vectors(crops, stages))
 
-    async def try_one(self, upload: Upload, stages: Stages) -> tuple[Crop, Floats] | ReidError:
-        """A crop and its raw vector [dim], or its refusal; waits for room in the queue: one of many."""
+    async def try_one(self, upload: Upload) -> tuple[Crop, Floats] | ReidError:
+        """A crop and its raw vector [dim], or its refusal; waits for room in the queue: one of many.
+
+        Many run side by side, so the stages of each would not add up to anything; the caller times them together.
+        """
+        stages = Stages()
         try:
             crop = await self.decode(upload, stages)
             (vector,) = await self.vectors([crop], stages, patient=True)

@@ -52,8 +52,9 @@ class Evaluate:
         """
         names = NamePattern(pattern)
         root = self._find(path)
-        query, query_counts = await self._embed_folder(root / QUERY, names, stages, drop_background=True)
-        gallery, gallery_counts = await self._embed_folder(root / GALLERY, names, stages, drop_background=False)
+        with stages.measure("embed"):
+            query, query_counts = await self._embed_folder(root / QUERY, names, drop_background=True)
+            gallery, gallery_counts = await self._embed_folder(root / GALLERY, names, drop_background=False)
         numbers = _numbered([*query.labels, *gallery.labels])
         with stages.measure("rank"):
             report = await asyncio.to_thread(evaluate_instance, query.arrays(*numbers), gallery.arrays(*numbers))
@@ -82,12 +83,12 @@ class Evaluate:
         raise BadInput(f"{path!r} holds no folders {QUERY} and {GALLERY}")
 
     async def _embed_folder(
-        self, folder: Path, pattern: NamePattern, stages: Stages, drop_background: bool
+        self, folder: Path, pattern: NamePattern, drop_background: bool
     ) -> "tuple[_Rows, FolderCounts]":
         files = await asyncio.to_thread(_list, folder, pattern)
         wanted = [row for row in files.labelled if not (drop_background and is_background(row[1].person_id))]
         in_flight = asyncio.Semaphore(_IN_FLIGHT)
-        vectors = await asyncio.gather(*(self._vector(folder / name, in_flight, stages) for name, _ in wanted))
+        vectors = await asyncio.gather(*(self._vector(folder / name, in_flight) for name, _ in wanted))
         good = [(v, label) for v, (_, label) in zip(vectors, wanted, strict=True) if not isinstance(v, ReidError)]
         refused = tuple(str(v) for v in vectors if isinstance(v, ReidError))
         if not good:
@@ -97,10 +98,10 @@ class Evaluate:
         rows = _Rows(np.stack([vector for vector, _ in good]), [label for _, label in good])
         return rows, FolderCounts(len(good), junk, skipped, refused)
 
-    async def _vector(self, file: Path, in_flight: asyncio.Semaphore, stages: Stages) -> Floats | ReidError:
+    async def _vector(self, file: Path, in_flight: asyncio.Semaphore) -> Floats | ReidError:
         async with in_flight:
             upload = Upload(file.name, await asyncio.to_thread(_read, file, self._embedding.max_bytes + 1))
-            answer = await self._embedding.try_one(upload, stages)
+            answer = await self._embedding.try_one(upload)
         return answer if isinstance(answer, ReidError) else answer[1]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.core.preprocess import Crop
 from app.core.records import Collection, Item, NamePattern, is_junk
-from app.errors import BadInput, Overloaded, ReidError
+from app.errors import BadInput, ReidError
 from app.ports import Floats, GalleryStore
 from app.service.embed import Embedding, Upload
 from app.service.galleries import Galleries
@@ -70,8 +70,9 @@ class Ingest:
     ) -> list[Result]:
         items = [_describe(crop, pattern) for crop in crops]
         known = await self._known(target.name, [item for item in items if isinstance(item, Item)])
-        work = (self._embed(item, crop, known, stages) for item, crop in zip(items, crops, strict=True))
-        fresh = await asyncio.gather(*work)
+        with stages.measure("embed"):
+            work = (self._embed(item, crop, known) for item, crop in zip(items, crops, strict=True))
+            fresh = await asyncio.gather(*work)
         rows = [row for row in fresh if isinstance(row, _Row)]
         if rows:
             with stages.measure("commit"):
@@ -84,18 +85,14 @@ class Ingest:
         stored = await asyncio.to_thread(self._store.get, collection, [item.id for item in items])
         return {item.id: item for item in stored if item is not None}
 
-    async def _embed(
-        self, item: Item | ReidError, crop: NewCrop, known: Mapping[str, Item], stages: Stages
-    ) -> "_Row | Result":
+    async def _embed(self, item: Item | ReidError, crop: NewCrop, known: Mapping[str, Item]) -> "_Row | Result":
         name = crop.upload.name
         if isinstance(item, ReidError):
             return Result(name, None, "refused", item)
         if known.get(item.id) == item:  # the model need not see it again
             return Result(name, item.id, "unchanged")
         async with self._in_flight:
-            answer = await self._embedding.try_one(crop.upload, stages)
-        if isinstance(answer, Overloaded):
-            raise answer
+            answer = await self._embedding.try_one(crop.upload)
         if isinstance(answer, ReidError):
             return Result(name, None, "refused", answer)
         pixels, vector = answer

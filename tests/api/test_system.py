@@ -129,7 +129,8 @@ async def test_metrics_count_requests_batches_stages_and_the_gallery(http: httpx
     assert 'reid_gallery_items{collection="lobby"} 3.0' in text
     assert "reid_queue_crops 0.0" in text
     assert "reid_ready 1.0" in text
-    assert 'reid_stage_seconds_count{stage="infer"} 2.0' in text
+    assert 'reid_stage_seconds_count{stage="infer"} 1.0' in text
+    assert 'reid_stage_seconds_count{stage="commit"} 1.0' in text
     assert re.search(r"reid_batch_crops_sum 4\.0", text)
     assert "0005_c2" not in text  # a path nobody serves makes no label
 
