@@ -37,7 +37,8 @@ async def _evaluate(target: Target, folder: Path, pattern: str) -> dict[str, Any
 
 
 def _show(answer: dict[str, Any]) -> None:
-    table = Table(title=f"{answer['data']['folder']}  ({answer['model']['label']})", title_justify="left")
+    title = f"{answer['data']['folder']}  ({answer['model']['label']})"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in ("protocol", "mAP %", "rank-1 %", "rank-5 %", "rank-10 %", "queries", "gallery"):
         table.add_column(column, justify="left" if column == "protocol" else "right")
     for name, r in answer["protocols"].items():

@@ -74,7 +74,7 @@ def _show(answer: dict[str, Any]) -> None:
     if "error" in answer:
         notes.print(f"refused: {answer['error']['detail']}", style="yellow", markup=False)
         return
-    table = Table(title=answer["image"], title_justify="left")
+    table = Table(title=answer["image"], title_justify="left", box=None, pad_edge=False)
     for column in ("rank", "person", "camera", "score", "source"):
         table.add_column(column, justify="right" if column in ("rank", "score") else "left")
     for m in answer["matches"]:

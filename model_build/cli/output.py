@@ -49,7 +49,9 @@ def progress() -> Progress:
 
 def print_rows(rows: Sequence[Row]) -> None:
     """How the artefacts' vectors agree with torch's: lowest cosine, largest absolute and relative difference."""
-    table = Table(Column("file", no_wrap=True), "batch", "crops", "cosine", "difference", "relative", "")
+    table = Table(
+        Column("file", no_wrap=True), "batch", "crops", "cosine", "difference", "relative", "", box=None, pad_edge=False
+    )
     for row in rows:
         fact = row.verification
         table.add_row(
