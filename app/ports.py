@@ -49,7 +49,8 @@ class GalleryStore(Protocol):
     It may be called from several threads. **What a call acknowledges by returning is on disk**; a call that raises has
     changed nothing. Vectors come in raw; the store keeps each as a unit vector with its raw norm. Scores are cosines, best
     first; equal scores keep the order in which the items were first added. Raises UnknownCollection for a name it does not
-    hold, StorageFailed when the disk or the database refuses.
+    hold, BadField for text that cannot be stored, StorageFailed when the disk or the database refuses; ValueError for what
+    only a mistake of ours can hand it: arrays of another shape, an instant without a zone.
     """
 
     def put_collection(self, collection: Collection) -> Collection:

@@ -1,6 +1,6 @@
 """What every gallery store checks of what it is handed, so that all refuse the same and keep the same."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import overload
@@ -8,8 +8,7 @@ from typing import overload
 import numpy as np
 
 from app.core.preprocess import HEIGHT, WIDTH, Crop
-from app.core.records import Collection, Item
-from app.errors import BadField
+from app.core.records import Collection, Item, check_text, check_texts
 from app.ports import Floats
 
 _UNIT = 1e-3  # how far a query's length may be from 1: float32, and a little for float16 on its way
@@ -21,16 +20,13 @@ def checked_items(items: Sequence[Item]) -> list[Item]:
     Raises BadField for text that no database keeps as it is, ValueError for an instant without a zone.
     """
     for item in items:
-        for field, text in _texts(item):
-            if "\0" in text or not _is_utf8(text):
-                raise BadField(field, f"{text!r} holds a character that cannot be stored")
+        check_texts(item)
     return [replace(item, captured_at=in_utc(item.captured_at), attributes=dict(item.attributes)) for item in items]
 
 
 def checked_collection(collection: Collection) -> Collection:
     """The collection as it is kept. Raises BadField, ValueError."""
-    if "\0" in collection.name or not _is_utf8(collection.name):
-        raise BadField("name", f"{collection.name!r} holds a character that cannot be stored")
+    check_text("name", collection.name)
     if collection.dim < 1:
         raise ValueError(f"vectors of {collection.dim} numbers")
     return replace(collection, created_at=in_utc(collection.created_at))
@@ -84,27 +80,3 @@ def checked_queries(queries: Floats, k: int, dim: int) -> Floats:
     if not (np.abs(lengths - 1) <= _UNIT).all():  # also where a length is NaN
         raise ValueError("a query is not a unit vector")
     return np.ascontiguousarray(queries, dtype=np.float32)
-
-
-def _texts(item: Item) -> Iterator[tuple[str, str]]:
-    for field, text in (
-        ("id", item.id),
-        ("sha256", item.sha256),
-        ("person_id", item.person_id),
-        ("camera_id", item.camera_id),
-        ("source", item.source),
-    ):
-        if text is not None:
-            yield field, text
-    for key, value in item.attributes.items():
-        yield "attributes", key
-        yield "attributes", value
-
-
-def _is_utf8(text: str) -> bool:
-    """Half a surrogate pair is none: Python makes them of file names that are not UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

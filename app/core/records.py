@@ -146,6 +146,21 @@ def require_labels(files: NamedFiles) -> None:
         raise BadInput(f"no file name fits the pattern, among them {', '.join(files.unlabelled[:5])}")
 
 
+def check_texts(item: Item) -> None:
+    """Raises BadField for text in the item that no database keeps as it is."""
+    for name in ("id", "sha256", "person_id", "camera_id", "source"):
+        check_text(name, getattr(item, name) or "")
+    for key, value in item.attributes.items():
+        check_text("attributes", key)
+        check_text("attributes", value)
+
+
+def check_text(field_name: str, text: str) -> None:
+    """Raises BadField for a zero byte, and for half a surrogate pair, which Python makes of names that are not UTF-8."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadField(field_name, f"{text!r} holds a character that cannot be stored")
+
+
 def is_junk(person_id: str) -> bool:
     """Whether the label stands for a bad detection, as Market-1501 marks it."""
     return _number(person_id) == JUNK

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from app.core.preprocess import Crop
-from app.core.records import Collection, Item, NamePattern, is_junk
-from app.errors import BadInput, ReidError
+from app.core.records import Collection, Item, NamePattern, check_texts, is_junk
+from app.errors import BadField, BadInput, ReidError
 from app.ports import Floats, GalleryStore
 from app.service.embed import Embedding, Upload
 from app.service.galleries import Galleries
@@ -126,4 +126,9 @@ def _describe(crop: NewCrop, pattern: NamePattern | None) -> Item | ReidError:
         if is_junk(label.person_id):
             return BadInput(f"{name}: junk by its name (person {label.person_id})")
     sha256 = hashlib.sha256(crop.upload.data).hexdigest()
-    return Item(said.id or sha256, sha256, person_id, camera_id, said.captured_at, name, dict(said.attributes))
+    item = Item(said.id or sha256, sha256, person_id, camera_id, said.captured_at, name, dict(said.attributes))
+    try:
+        check_texts(item)
+    except BadField as error:
+        return error
+    return item

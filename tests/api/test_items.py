@@ -49,6 +49,13 @@ async def test_one_bad_crop_refuses_itself(http: httpx.AsyncClient, picture: Dra
     assert (await http.get(C)).json()["items"] == 2
 
 
+async def test_text_that_cannot_be_stored_refuses_its_crop_only(http: httpx.AsyncClient, picture: Draw) -> None:
+    await http.put(C)
+    about = json.dumps([{"attributes": {"coat": "re\0d"}}, {}])
+    results = await add(http, [("a.png", picture(1)), ("b.png", picture(2))], metadata=about)
+    assert [r["status"] for r in results] == ["refused", "added"]
+
+
 async def test_the_same_crop_twice_adds_nothing_and_costs_no_run_of_the_model(
     http: httpx.AsyncClient, service: Service, picture: Draw
 ) -> None:

@@ -229,9 +229,24 @@ def test_text_that_cannot_be_kept_refuses_the_whole_call(store: GalleryStore, fi
     with pytest.raises(BadField, match=field):
         store.upsert("lobby", [item("c"), bad], at(0, 0))
     assert listed(store) == ["a"]
-    # And what can never be stored is not taken for something that is.
-    assert store.delete("lobby", Filter(ids=frozenset({"a\0b"}))) == 0
-    assert store.get("lobby", ["a\0b"]) == [None]
+
+
+@pytest.mark.parametrize("never", ["a\0b", "\ud800"], ids=["nul", "half a pair"])
+def test_what_can_never_be_stored_is_not_taken_for_something_that_is(store: GalleryStore, never: str) -> None:
+    fill(store, [item("a", "p1", "1")], at(0))
+    for where in (Filter(ids=frozenset({never})), Filter(frozenset({never})), Filter(cameras=frozenset({never}))):
+        assert (listed(store, where), found(store, 0, where=where), store.delete("lobby", where)) == ([], [], 0)
+    others = Filter(not_camera=never)
+    assert listed(store, others) == found(store, 0, where=others) == ["a"]
+    assert store.get("lobby", [never]) == [None]
+    calls: list[Callable[[], object]] = [
+        lambda: store.vectors("lobby", [never]),
+        lambda: store.crop("lobby", never),
+        lambda: store.scan("lobby", ALL, after=never),
+    ]
+    for call in calls:
+        with pytest.raises(UnknownItem):
+            call()
 
 
 def test_an_instant_without_a_zone_is_refused(store: GalleryStore) -> None:
@@ -256,7 +271,8 @@ def test_what_was_deleted_is_found_no_more(store: GalleryStore) -> None:
 def test_kept_crops_come_back_bit_by_bit(store: GalleryStore) -> None:
     store.put_collection(replace(LOBBY, keep_crops=True))
     pictures = crops(2)
-    store.upsert("lobby", [item("a"), item("b")], at(0, 10), pictures)
+    store.upsert("lobby", [item("a"), item("b")], at(0, 10), sent := [picture.copy() for picture in pictures])
+    sent[0][:] = 0  # the caller's array is the caller's
     for item_id, picture in zip("ab", pictures, strict=True):
         kept = store.crop("lobby", item_id)
         assert kept is not None

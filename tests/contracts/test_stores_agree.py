@@ -87,7 +87,7 @@ class BothStores(RuleBasedStateMachine):
         expected, answers = (store.search("lobby", QUERIES, k, where) for store in (self.reference, self.local))
         assert [[m.item for m in matches] for matches in answers] == [[m.item for m in matches] for matches in expected]
         for matches, other in zip(answers, expected, strict=True):
-            assert [m.score for m in matches] == pytest.approx([m.score for m in other], abs=1e-5)
+            assert [m.score for m in matches] == pytest.approx([m.score for m in other], abs=1e-6)
 
     @rule(where=filters, after=st.none() | st.sampled_from(IDS), limit=st.integers(1, 5))
     def scan(self, where: Filter, after: str | None, limit: int) -> None:

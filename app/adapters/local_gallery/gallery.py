@@ -133,9 +133,10 @@ class LocalGallery:
     def crop(self, name: str, item_id: str) -> Crop | None:
         """As the port says."""
         self._view(name)
+        wanted, values = condition(Filter(ids=frozenset({item_id})))
         with self._database.reading() as db:
-            sql = "select pixels from item left join crop using (seq) where collection_id = ? and id = ?"
-            row = db.execute(sql, (_id(db, name), item_id)).fetchone()
+            sql = f"select pixels from item left join crop using (seq) where collection_id = ? and {wanted}"
+            row = db.execute(sql, (_id(db, name), *values)).fetchone()
         if row is None:
             raise UnknownItem(name, item_id)
         return None if row[0] is None else inflate(row[0])

@@ -76,18 +76,25 @@ def condition(where: Filter) -> tuple[str, list[object]]:
     for column, wanted in (("person_id", where.persons), ("camera_id", where.cameras), ("id", where.ids)):
         if wanted is not None:
             parts.append(f"{column} in (select value from json_each(?))")
-            # No stored text holds a NUL, and SQLite's JSON would cut the value there: "a\0b" would mean the item "a".
-            values.append(json.dumps(sorted(text for text in wanted if "\0" not in text)))
+            values.append(_listed(wanted))
     if where.not_camera is not None:
-        parts.append("camera_id is not ?")
-        values.append(where.not_camera)
+        parts.append("(camera_id is null or camera_id not in (select value from json_each(?)))")
+        values.append(_listed([where.not_camera]))
     return " and ".join(parts), values
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """Texts as JSON, which escapes half a surrogate pair: as a bound value it would be an error, here it equals nothing."""
+    # No stored text holds a NUL, and SQLite's JSON would cut the value there: "a\0b" would mean the item "a".
+    return json.dumps(sorted(text for text in texts if "\0" not in text))
 
 
 def seq_of(connection: sqlite3.Connection, collection_id: int, item_id: str) -> int | None:
     """An item's place in the order added."""
-    sql = "select seq from item where collection_id = ? and id = ?"
-    row = connection.execute(sql, (collection_id, item_id)).fetchone()
+    wanted, values = condition(Filter(ids=frozenset({item_id})))
+    row = connection.execute(
+        f"select seq from item where collection_id = ? and {wanted}", (collection_id, *values)
+    ).fetchone()
     return None if row is None else int(row[0])
 
 
