@@ -52,7 +52,7 @@ SIGNATURES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # not slots: Python 3.11.2 then puts a __setstate__ of its own in the place of ours
 class StoredTensor:
     """A tensor as the pickle describes it: plain numbers, which `TorchFile.tensor` holds against its bytes."""
 
@@ -104,7 +104,7 @@ class TorchFile:
         return flat.as_strided(stored.shape, stored.stride, stored.offset).contiguous()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # not slots, as above
 class _Storage:
     kind: str
     key: str

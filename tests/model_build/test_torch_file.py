@@ -169,6 +169,12 @@ def test_state_given_to_a_tensor_is_refused(tmp_path: Path) -> None:
         read_checkpoint(zipped(tmp_path / "given.ckpt", tensor + b"(I1\nI2\ntb.", _0=bytes(16)))
 
 
+def test_state_given_to_a_storage_is_refused(tmp_path: Path) -> None:
+    storage = b"(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI4\ntQ"
+    with pytest.raises(BadCheckpoint, match="state for a storage"):
+        read_checkpoint(zipped(tmp_path / "given.ckpt", storage + b"(Vx\nVy\ntb.", _0=bytes(16)))
+
+
 @pytest.mark.parametrize(
     ("offset", "shape", "stride"),
     [(b"I1\n", b"(I4\nt", b"(I1\nt"), (b"I0\n", b"(I4\nt", b"(I2\nt"), (b"I0\n", b"(I99999999\nt", b"(I0\nt")],
