@@ -67,6 +67,7 @@ class _Answer:
                 headers["content-length"] = str(len(self._replaced))
             headers["x-request-id"] = self._request_id
             headers["x-content-type-options"] = "nosniff"
+            headers.setdefault("cache-control", "no-store")  # answers speak of people; a browser need not keep them
             if self._stages.ms:
                 headers["server-timing"] = ", ".join(f"{stage};dur={ms:.2f}" for stage, ms in self._stages.ms.items())
         elif message["type"] == "http.response.body" and self._replaced is not None:

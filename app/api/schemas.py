@@ -118,7 +118,7 @@ class DescriptionIn(_In):
         None,
         min_length=1,
         max_length=256,
-        pattern=r"^[^/\x00-\x1f]+$",  # it stands in paths
+        pattern=r"^[^/.\x00-\x1f][^/\x00-\x1f]*$",  # it stands in paths, where "." and ".." are no names
         description="Your own id. Default: the content's sha256.",
     )
     person_id: str | None = Field(None, min_length=1, max_length=256)

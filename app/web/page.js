@@ -1,12 +1,12 @@
-// The page: pick a crop, ask the server, show the ranked matches. Everything comes from this server.
+// The page: pick a crop, ask this server, show the ranked matches. Whatever fails ends as a sentence in `message`.
 
 const at = (id) => document.getElementById(id);
+const collections = new Map(); // by name, as the server describes them
+let asked; // the question on show { picture, name }; asked again when an option changes
+let running = new AbortController(); // the question under way; a newer one ends it, so that no old answer covers a new one
 
-async function getJson(path) {
-  const response = await fetch(path);
-  if (!response.ok) throw new Error(`${path}: status ${response.status}`);
-  return response.json();
-}
+const NO_COLLECTION = "There is no collection to search yet. Index a folder of crops: "
+  + `reid index FOLDER --collection NAME --keep-crops --url ${location.origin}`;
 
 // Text goes in as text, never as markup: names come from files and callers.
 function element(tag, text, attributes = {}) {
@@ -15,85 +15,143 @@ function element(tag, text, attributes = {}) {
   return node;
 }
 
+function say(sentence, wrong = false) {
+  at("message").textContent = sentence;
+  at("message").classList.toggle("wrong", wrong);
+}
+
+// The answer, or an Error with the server's own sentence.
+async function send(path, request) {
+  const response = await fetch(path, request).catch(() => { throw new Error("The server does not answer."); });
+  if (response.ok) return response;
+  const { detail } = await response.json().catch(() => ({}));
+  throw new Error(detail ?? `${path}: status ${response.status}`);
+}
+
+async function getJson(path) {
+  return (await send(path)).json();
+}
+
 async function showModel() {
-  const model = await getJson("/v1/model");
-  at("model").textContent = `${model.label} · ${model.fingerprint}`;
+  const { label, fingerprint } = await getJson("/v1/model");
+  at("model").replaceChildren(element("strong", label), element("code", fingerprint));
 }
 
 async function showCollections() {
-  const { collections } = await getJson("/v1/collections");
-  at("collection").replaceChildren(...collections.map((c) => element("option", `${c.name} (${c.items})`, { value: c.name })));
-  if (!collections.length) at("message").textContent = "There is no collection yet: index a folder with `reid index`.";
+  for (const one of (await getJson("/v1/collections")).collections) collections.set(one.name, one);
+  const text = ({ name, items }) => `${name} (${items} ${items === 1 ? "crop" : "crops"})`;
+  at("collection").replaceChildren(...[...collections.values()].map((c) => element("option", text(c), { value: c.name })));
+  if (!collections.size) say(NO_COLLECTION);
 }
 
 async function showExamples() {
   const { examples } = await getJson("/examples");
-  at("try").hidden = !examples.length;
+  at("some").hidden = !examples.length;
   at("examples").replaceChildren(...examples.map((name) => {
     const source = `/examples/files/${encodeURIComponent(name)}`;
     const button = element("button", undefined, { type: "button", title: name });
-    button.append(element("img", undefined, { src: source, alt: `Example ${name}`, loading: "lazy" }));
-    button.addEventListener("click", async () => search(await (await fetch(source)).blob(), name));
+    button.append(element("img", undefined, { src: source, alt: `Example ${name}` }));
+    button.addEventListener("click", () => begin(async (signal) => {
+      const response = await send(source, { signal });
+      await ask(await response.blob(), name, signal);
+      button.ariaCurrent = "true";
+    }));
     return button;
   }));
 }
 
-let shown; // the object URL of the query on show, freed when the next one comes
+function askFile(file) {
+  begin(async (signal) => {
+    const unreadable = new Error(`${file.name}: cannot be read; a picture is wanted, not a folder`);
+    await file.slice(0, 1).arrayBuffer().catch(() => { throw unreadable; });
+    await ask(file, file.name, signal);
+  });
+}
 
-async function search(picture, name) {
-  URL.revokeObjectURL(shown);
-  shown = URL.createObjectURL(picture);
-  Object.assign(at("query"), { src: shown, hidden: false });
-  at("hint").textContent = name;
+// A new question: show it, then search.
+async function ask(picture, name, signal) {
+  URL.revokeObjectURL(at("query").src);
+  asked = { picture, name };
+  Object.assign(at("query"), { src: URL.createObjectURL(picture), hidden: false });
+  Object.assign(at("name"), { textContent: name, hidden: false });
+  for (const button of at("examples").children) button.ariaCurrent = null;
+  await search(signal);
+}
+
+async function search(signal) {
+  if (!collections.size) await showCollections(); // one may have been made since
+  const collection = collections.get(at("collection").value);
+  if (!collection) throw new Error(NO_COLLECTION);
   const options = new URLSearchParams({ k: at("k").value });
   if (at("camera").value) options.set("camera_id", at("camera").value);
-  const collection = encodeURIComponent(at("collection").value);
   const form = new FormData();
-  form.append("image", picture, name);
-  at("message").textContent = "Searching…";
+  form.append("image", asked.picture, asked.name);
+  at("matches").classList.add("old");
+  say("Searching…");
+  const path = `/v1/collections/${encodeURIComponent(collection.name)}/search?${options}`;
+  const response = await send(path, { method: "POST", body: form, signal });
+  const { matches, timings_ms } = await response.json();
+  show(matches.map((match) => card(match, collection)), timings_ms);
+  say(matches.length ? "Best first. The score is the cosine of the two vectors: 1 for the same picture."
+    : `Nothing in ${collection.name} is left to match.`);
+  const below = at("matches").getBoundingClientRect().top > innerHeight - 150; // on a phone they come under the query
+  if (below) at("found").scrollIntoView();
+}
+
+function show(cards, timings_ms = {}) {
+  at("matches").classList.remove("old");
+  at("matches").replaceChildren(...cards);
+  at("time").textContent = Object.entries(timings_ms).map(([stage, ms]) => `${stage} ${ms.toFixed(1)} ms`).join(" · ");
+}
+
+function card(match, collection) {
+  const row = element("li");
+  const facts = element("dl");
+  const rows = { score: match.score.toFixed(3), person: match.person_id, camera: match.camera_id };
+  for (const [name, value] of Object.entries(rows)) facts.append(element("dt", name), element("dd", value ?? "unknown"));
+  row.append(element("span", `${match.rank}`, { className: "rank" }), pictureOf(match, collection), facts);
+  return row;
+}
+
+function pictureOf(match, collection) {
+  const none = element("div", "no picture kept", { className: "none" });
+  if (!collection.keep_crops) return none;
+  const src = `/v1/collections/${encodeURIComponent(collection.name)}/items/${encodeURIComponent(match.id)}/crop`;
+  const picture = element("img", undefined, { src, alt: `Crop of match ${match.rank}` });
+  picture.addEventListener("error", () => picture.replaceWith(none));
+  return picture;
+}
+
+// Begin a question, ending the one before it. A refusal takes the place of the matches.
+async function begin(work) {
+  running.abort();
+  running = new AbortController();
+  const { signal } = running;
   try {
-    const response = await fetch(`/v1/collections/${collection}/search?${options}`, { method: "POST", body: form });
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.detail);
-    showMatches(answer, collection);
+    await work(signal);
   } catch (error) {
-    at("matches").replaceChildren();
-    at("time").textContent = "";
-    at("message").textContent = `Refused: ${error.message}`;
+    if (signal.aborted) return;
+    show([]);
+    say(error.message, true);
   }
 }
 
-function showMatches(answer, collection) {
-  at("message").textContent = answer.matches.length ? "" : "Nothing in the gallery matches these filters.";
-  at("matches").replaceChildren(...answer.matches.map((match) => {
-    const row = element("li");
-    const picture = element("img", undefined, {
-      src: `/v1/collections/${collection}/items/${encodeURIComponent(match.id)}/crop`,
-      alt: `Match ${match.rank}`,
-    });
-    picture.addEventListener("error", () => picture.replaceWith(element("div", "crop not kept", { className: "none" })));
-    const facts = element("dl");
-    const rows = [["rank", match.rank], ["person", match.person_id ?? "–"], ["camera", match.camera_id ?? "–"], ["score", match.score.toFixed(3)]];
-    for (const [name, value] of rows) facts.append(element("dt", name), element("dd", String(value)));
-    row.append(picture, facts);
-    return row;
-  }));
-  const stages = Object.entries(answer.timings_ms).map(([stage, ms]) => `${stage} ${ms.toFixed(1)} ms`);
-  at("time").textContent = stages.join(" · ");
-}
-
+// A file dropped beside the box would otherwise be opened in place of the page.
+for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.preventDefault());
 const drop = at("drop");
-drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
+drop.addEventListener("dragover", () => drop.classList.add("over"));
 drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-drop.addEventListener("drop", (event) => {
-  event.preventDefault();
+drop.addEventListener("drop", ({ dataTransfer: { files: [file] } }) => {
   drop.classList.remove("over");
-  const [file] = event.dataTransfer.files;
-  if (file) search(file, file.name);
+  if (file) askFile(file);
 });
-at("file").addEventListener("change", () => { const [file] = at("file").files; if (file) search(file, file.name); });
+at("file").addEventListener("change", () => {
+  const [file] = at("file").files;
+  if (file) askFile(file);
+  at("file").value = ""; // or choosing the same file again would not count as a change
+});
+at("query").addEventListener("error", () => { at("query").hidden = true; }); // no picture, as the server will say
 at("options").addEventListener("submit", (event) => event.preventDefault());
+at("options").addEventListener("change", () => { if (asked) begin(search); });
 
-for (const show of [showModel, showCollections, showExamples]) {
-  show().catch((error) => { at("message").textContent = error.message; });
-}
+for (const first of [showModel, showCollections, showExamples]) first().catch((error) => say(error.message, true));

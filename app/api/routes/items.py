@@ -112,7 +112,7 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
             raise NotFound(f"collection {collection!r} keeps no crop of item {item_id!r}")
         buffer = io.BytesIO()
         Image.fromarray(crop).save(buffer, "PNG", compress_level=1)
-        return Response(buffer.getvalue(), media_type="image/png", headers={"Cache-Control": "no-store"})
+        return Response(buffer.getvalue(), media_type="image/png")
 
     @routes.delete("/{item_id}", status_code=204, responses=responses(404, 503))
     async def delete_item(collection: str, item_id: str) -> None:
