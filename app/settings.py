@@ -42,6 +42,14 @@ class Settings(BaseSettings):
         return tuple(Path(part) for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
     @model_validator(mode="after")
+    def _a_request_fits_the_queue(self) -> Self:
+        if self.max_crops > self.max_waiting:
+            raise ValueError(
+                f"max_crops ({self.max_crops}) above max_waiting ({self.max_waiting}): such requests never fit"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _loopback_unless_told(self) -> Self:
         """Without keys, whoever reaches the port reads and erases pictures of people."""
         if not is_loopback(self.host) and self.allow_anonymous != ANONYMOUS:

@@ -4,7 +4,7 @@ import os
 import platform
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -32,13 +32,13 @@ async def open_service(settings: Settings, stored: bool = True) -> AsyncIterator
     Raises BadModelDirectory, BadSettings, DataDirectoryBusy.
     """
     directory = ModelDirectory.open(settings.model_dir)
-    embedder = open_embedder(directory, settings)
-    try:
+    with ExitStack() as opened:
+        embedder = open_embedder(directory, settings)
+        opened.callback(embedder.close)
         store = open_store(settings) if stored else open_memory_store()
-    except BaseException:
-        embedder.close()
-        raise
-    service = build_service(directory, embedder, store, settings)
+        opened.callback(store.close)
+        service = build_service(directory, embedder, store, settings)
+        opened.pop_all()  # from here on they are the service's to close
     try:
         yield service
     finally:
@@ -54,7 +54,7 @@ def open_embedder(directory: ModelDirectory, settings: Settings) -> Embedder:
         )
     from app.adapters.onnx import OnnxEmbedder
 
-    threads = settings.threads or os.cpu_count() or 1
+    threads = settings.threads or len(os.sched_getaffinity(0))
     return OnnxEmbedder(directory.artefact(settings.variant), variant.fingerprint, directory.manifest.dim, threads)
 
 

@@ -81,6 +81,12 @@ def _docs(app: FastAPI) -> None:
             described = model.model_json_schema(ref_template="#/components/schemas/{model}")
             models.update(described.pop("$defs", {}))
             models[model.__name__] = described
+        models.pop("HTTPValidationError", None)
+        for operation in (o for path in schema["paths"].values() for o in path.values()):
+            if "HTTPValidationError" in str(
+                operation["responses"].get("422")
+            ):  # the framework's; we answer with a problem
+                operation["responses"]["422"] = problems.responses(422)[422]
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema

@@ -1,7 +1,7 @@
-"""Keeps web pages of other sites away from a server that has no keys: a browser on this machine reaches loopback for them.
+"""Keeps web pages of other sites away from a server that has no keys: a browser on this machine reaches it for them.
 
-A page elsewhere can make the browser post a form here, or point a name of its own at 127.0.0.1 and read the answers. The
-first is told by `Sec-Fetch-Site`, which pages cannot set, the second by the name in `Host`.
+A page elsewhere can make the browser post a form here, or point a name of its own at this address and read the answers. The
+first is told by `Sec-Fetch-Site` and `Origin`, which pages cannot set, the second by the name in `Host`.
 """
 
 import re
@@ -32,6 +32,9 @@ class Guard:
         name = re.sub(r":\d*$", "", headers.get("host", "")).lower()  # without the port
         if self._hosts is not None and name not in self._hosts:
             return f"this server does not go by the name {name!r}"
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != headers.get("host"):
             return "sent by a web page of another site"
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":
+            return "sent by a web page of another site"  # following a link to our page is a person's own doing
         return None

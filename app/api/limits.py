@@ -5,6 +5,7 @@ from dataclasses import dataclass
 _FORM = 1.05  # multipart boundaries and headers beside the pictures
 _BASE64 = 1.4
 _SLACK = 64 * 1024
+SMALL_BODY = 64 * 1024  # of a request that carries no picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import time
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import MEDIA_TYPE, fault, problem
@@ -35,6 +36,8 @@ class Envelope:
         started = time.perf_counter()
         try:
             await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            answer.status = 499  # left before the body was read; nobody is there to be answered
         except Exception as error:  # ours to mend: whole in the log, an id to the client
             log.error("request %s failed", request_id, exc_info=error)
             if answer.started:

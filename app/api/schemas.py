@@ -1,10 +1,10 @@
 """What goes over the wire, with an example of each."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from app.core.records import Item, Match
 from app.service.galleries import Described
@@ -14,6 +14,13 @@ from app.service.service import LoadedModel
 K = Annotated[int, Field(ge=1, le=MAX_K, description="How many matches at most.")]
 Score = Annotated[FiniteFloat, Field(ge=-1, le=1, description="Leave out matches below this cosine.")]
 Words = Annotated[list[str], Field(max_length=1000)]
+
+
+def _in_utc(instant: datetime) -> datetime:
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("before the year 1 or after 9999 in UTC") from error
 
 
 class _In(BaseModel):
@@ -123,8 +130,14 @@ class DescriptionIn(_In):
     )
     person_id: str | None = Field(None, min_length=1, max_length=256)
     camera_id: str | None = Field(None, min_length=1, max_length=256)
-    captured_at: AwareDatetime | None = Field(None, description="RFC 3339, with its offset.")
+    captured_at: Annotated[AwareDatetime, AfterValidator(_in_utc)] | None = Field(None, description="RFC 3339.")
     attributes: dict[str, str] = Field(default_factory=dict, max_length=64)
+
+
+class ItemOptions(_In):
+    """How to index."""
+
+    pattern: str | None = Field(None, max_length=1000, description="Read labels off file names by this pattern.")
 
 
 class IngestResult(_Out):
@@ -215,7 +228,7 @@ class QueryIn(SearchOptions):
 class BatchIn(_In):
     """Independent queries."""
 
-    queries: list[QueryIn] = Field(min_length=1)
+    queries: list[QueryIn] = Field(min_length=1, max_length=1000)
 
 
 class BatchResult(_Out):
@@ -236,7 +249,7 @@ class BatchAnswer(_Out):
 class ImagesIn(_In):
     """One image in base64, or several."""
 
-    image: str | Annotated[list[str], Field(min_length=1)] = Field(examples=[["/9j/4AAQSkZJRg..."]])
+    image: str | Annotated[list[str], Field(min_length=1, max_length=1000)] = Field(examples=[["/9j/4AAQSkZJRg..."]])
 
     def all(self) -> list[str]:
         """The images as a list."""

@@ -1,8 +1,9 @@
 """The ways a picture comes in: multipart field `image`, raw body, base64 in JSON. Read once, with the caps that apply."""
 
+import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ def is_json(request: Request) -> bool:
 async def read_json(request: Request, model: type[Body]) -> Body:
     """The body as a schema. Raises BadRequest for what is not JSON, BadField for the first thing wrong in it."""
     try:
-        return model.model_validate_json(await request.body())
+        return await asyncio.to_thread(model.model_validate_json, await request.body())  # may be many megabytes
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
@@ -66,8 +67,10 @@ async def form_of(request: Request, most: int) -> AsyncIterator[FormData]:
         await form.close()
 
 
-async def files_of(form: FormData, field: str, most: int) -> list[Upload]:
-    """The files of one field of a form, in order. Raises BadField, TooLarge."""
+async def files_of(form: FormData, field: str, most: int, also: Set[str] = frozenset()) -> list[Upload]:
+    """The files of one field of a form, in order; `also` names the other fields there may be. Raises BadField, TooLarge."""
+    if unknown := sorted(set(form) - {field} - also):
+        raise BadField(unknown[0], "is no field of this form; options are query parameters")
     values = form.getlist(field)
     if not values:
         raise BadField(field, f"the form has no file in the field `{field}`")
@@ -78,12 +81,13 @@ async def files_of(form: FormData, field: str, most: int) -> list[Upload]:
     return [Upload(v.filename or field, await v.read()) for v in values if isinstance(v, UploadFile)]
 
 
-def from_base64(text: str, field: str) -> Upload:
+async def from_base64(text: str, field: str) -> Upload:
     """A picture from base64, with or without a `data:` prefix. Raises BadField."""
     try:
-        return Upload(field, base64.b64decode(text.rpartition(",")[2], validate=True))
+        data = await asyncio.to_thread(base64.b64decode, text.rpartition(",")[2], validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadField(field, "is not base64") from error
+    return Upload(field, data)
 
 
 def only_one(uploads: Sequence[Upload]) -> Upload:

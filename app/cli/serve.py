@@ -45,7 +45,9 @@ async def _serve(settings: Settings) -> None:
 def application(service: Service, settings: Settings, examples: Path | None = None) -> FastAPI:
     """The ASGI application with the limits of the settings."""
     limits = RequestLimits(settings.max_crops, crop_bytes=settings.max_crop_bytes)
-    return create_app(service, limits, examples, LOOPBACK_NAMES if is_loopback(settings.host) else None)
+    return create_app(
+        service, limits, examples, LOOPBACK_NAMES | {settings.host} if is_loopback(settings.host) else None
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:

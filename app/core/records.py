@@ -1,10 +1,12 @@
 """What the gallery remembers of a crop, what a search answers, and how a data set's file names become records."""
 
-import re
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+
+import regex
 
 from app.errors import BadField, BadInput
 
@@ -16,6 +18,8 @@ PATTERNS: Mapping[str, str] = {
     "market1501": r"(?P<person>-?\d+)_c(?P<camera>\d+)s\d+_",
     "msmt17": r"(?P<person>\d+)_\d+_(?P<camera>\d+)_",
 }
+MSMT17 = "msmt17"  # its person 0000 is a person; Market-1501's 0000 is background
+PATTERN_TIMEOUT_S = 0.2  # a pattern is the caller's: some take for ever on some names, and would hold the whole server
 AUTO = r"(?P<person>-?\d+)_c(?P<camera>\d+)(?:s\d+)?[_.]"  # Duke, Market-1501, Occluded-Duke, CUHK03-NP
 
 Outcome = Literal["added", "unchanged", "updated"]
@@ -88,10 +92,11 @@ class NamePattern:
     """
 
     def __init__(self, pattern: str = "auto") -> None:
+        self.has_background = pattern in ("auto", "duke", "market1501")
         expression = AUTO if pattern == "auto" else PATTERNS.get(pattern, pattern)
         try:
-            self._expression = re.compile(expression)
-        except re.error as error:
+            self._expression = regex.compile(expression)
+        except (regex.error, OverflowError, RecursionError, ValueError) as error:
             raise BadField("pattern", f"{pattern!r} is no regular expression: {error}") from error
         if missing := {"person", "camera"} - set(self._expression.groupindex):
             raise BadField(
@@ -99,8 +104,11 @@ class NamePattern:
             )
 
     def read(self, name: str) -> Label | None:
-        """The label in a base name, anchored at its beginning; None where the name does not fit."""
-        found = self._expression.match(name)
+        """The label in a base name, anchored at its beginning; None where the name does not fit. Raises BadField."""
+        try:
+            found = self._expression.match(name, timeout=PATTERN_TIMEOUT_S)
+        except TimeoutError as error:
+            raise BadField("pattern", f"takes more than {PATTERN_TIMEOUT_S} s on the name {name!r}") from error
         if not found or found["person"] is None or found["camera"] is None:
             return None
         return Label(found["person"], found["camera"])
@@ -118,20 +126,29 @@ class NamedFiles:
 
 def sort_names(names: Iterable[str]) -> list[str]:
     """Names in byte order, the same on every machine."""
-    return sorted(names, key=str.encode)
+    return sorted(names, key=os.fsencode)
 
 
-def label_files(names: Iterable[str], pattern: NamePattern) -> NamedFiles:
-    """Sort a folder's files by what their names say. Hidden files (`._x.jpg`) are no pictures."""
-    labelled: list[tuple[str, Label]] = []
-    unlabelled: list[str] = []
-    junk: list[str] = []
+def pictures(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Names that may be pictures', sorted, and the others: other endings, hidden files (`._x.jpg`), names no one can store."""
+    found: list[str] = []
     skipped: list[str] = []
     for name in sort_names(names):
         base = name.rpartition("/")[2]
-        if base.startswith(".") or not base.lower().endswith(IMAGE_SUFFIXES):
-            skipped.append(name)
-        elif (label := pattern.read(base)) is None:
+        plain = not base.startswith(".") and base.lower().endswith(IMAGE_SUFFIXES) and is_storable(name)
+        (found if plain else skipped).append(name)
+    return found, skipped
+
+
+def label_files(names: Iterable[str], pattern: NamePattern) -> NamedFiles:
+    """Sort a folder's files by what their names say. Raises BadField for a pattern that takes too long."""
+    found, skipped = pictures(names)
+    labelled: list[tuple[str, Label]] = []
+    unlabelled: list[str] = []
+    junk: list[str] = []
+    for name in found:
+        label = pattern.read(name.rpartition("/")[2])
+        if label is None:
             unlabelled.append(name)
         elif is_junk(label.person_id):
             junk.append(name)
@@ -156,9 +173,14 @@ def check_texts(item: Item) -> None:
 
 
 def check_text(field_name: str, text: str) -> None:
-    """Raises BadField for a zero byte, and for half a surrogate pair, which Python makes of names that are not UTF-8."""
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+    """Raises BadField for text that is not storable."""
+    if not is_storable(text):
         raise BadField(field_name, f"{text!r} holds a character that cannot be stored")
+
+
+def is_storable(text: str) -> bool:
+    """Not with a zero byte, nor with half a surrogate pair, which Python makes of file names that are not UTF-8."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def is_junk(person_id: str) -> bool:

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -98,6 +98,9 @@ class Engine:
         finally:
             for waiter in waiters:
                 waiter.answer.cancel()  # no effect on those answered
+            if any(waiter.answer.cancelled() for waiter in waiters):  # their places are for others, at once
+                self._waiting = deque(waiter for waiter in self._waiting if not waiter.answer.done())
+                self._room.set()
 
     async def run(self, crops: Crop) -> Floats:
         """Run one batch uint8 [n, 256, 128, 3] on the device as it is, beside the queue: for warm-up and checks."""
@@ -111,8 +114,7 @@ class Engine:
         if self._lane:
             await asyncio.wait([self._lane], timeout=drain_s)
             self._lane.cancel()
-        while self._waiting:
-            _fail(self._waiting.popleft(), NotReady("the server is shutting down"))
+        _fail(self._waiting, NotReady("the server is shutting down"))
         await asyncio.get_running_loop().run_in_executor(self._device, self.embedder.close)
         self._device.shutdown()
 
@@ -142,7 +144,7 @@ class Engine:
     def _take(self) -> list[_Waiter]:
         """The next batch, without those whose callers have left."""
         batch: list[_Waiter] = []
-        wanted = self._plan(len(self._waiting))
+        wanted = max(1, self._plan(len(self._waiting)))
         while self._waiting and len(batch) < wanted:
             waiter = self._waiting.popleft()
             if not waiter.answer.done():
@@ -151,14 +153,21 @@ class Engine:
         return batch
 
     async def _launch(self, batch: list[_Waiter]) -> None:
-        started = time.perf_counter()
+        """Run a batch and answer its waiters. Whatever goes wrong is an answer too: a lane that ends leaves all waiting."""
         try:
-            vectors = await self.run(np.stack([waiter.crop for waiter in batch]))
-        except (ReidError, asyncio.CancelledError) as error:
-            stopped = NotReady("the server is shutting down")
-            for waiter in batch:
-                _fail(waiter, error if isinstance(error, ReidError) else stopped)
-            return
+            await self._answer(batch)
+        except asyncio.CancelledError:
+            _fail(batch, NotReady("the server is shutting down"))
+            raise
+        except ReidError as error:
+            _fail(batch, error)
+        except Exception:  # a mistake in the embedder or in whoever observes: the log has it, the waiters are told
+            log.exception("a batch of %d failed", len(batch))
+            _fail(batch, DeviceFailed("the model failed on a batch; the log says why"))
+
+    async def _answer(self, batch: list[_Waiter]) -> None:
+        started = time.perf_counter()
+        vectors = await self.run(np.stack([waiter.crop for waiter in batch]))
         infer_s = time.perf_counter() - started
         self._crop_s = 0.8 * self._crop_s + 0.2 * infer_s / len(batch)
         waited_s = [started - waiter.entered for waiter in batch]
@@ -166,17 +175,17 @@ class Engine:
             self._observer.batch(len(batch), waited_s, infer_s)
         for waiter, vector, queue_s in zip(batch, vectors, waited_s, strict=True):
             if not np.isfinite(vector).all():
-                _fail(waiter, DeviceFailed("the model gave a vector that is not finite"))
+                _fail([waiter], DeviceFailed("the model gave a vector that is not finite"))
             elif not waiter.answer.done():
                 waiter.answer.set_result(Embedding(vector, queue_s, infer_s))
 
     def _embed(self, crops: Crop) -> Floats:
-        """Runs in the device's thread; whatever goes wrong there becomes an answer."""
+        """Runs in the device's thread; whatever goes wrong there becomes one of our errors."""
         try:
-            vectors = self.embedder.embed(crops)
+            vectors = np.asarray(self.embedder.embed(crops))
         except ReidError:
             raise
-        except Exception as error:  # the device's library may raise anything, and every waiter must be answered
+        except Exception as error:  # the device's library may raise anything
             log.exception("the embedder failed on a batch of %d", len(crops))
             raise DeviceFailed("the model failed on a batch; the log says why") from error
         if vectors.shape != (len(crops), self.embedder.dim):
@@ -184,6 +193,7 @@ class Engine:
         return vectors
 
 
-def _fail(waiter: _Waiter, error: ReidError) -> None:
-    if not waiter.answer.done():
-        waiter.answer.set_exception(error)
+def _fail(waiters: Iterable[_Waiter], error: ReidError) -> None:
+    for waiter in waiters:
+        if not waiter.answer.done():
+            waiter.answer.set_exception(error)

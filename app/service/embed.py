@@ -11,7 +11,7 @@ import numpy as np
 from app.core.metrics import unit
 from app.core.preprocess import Crop, Limits, decode
 from app.engine import Engine
-from app.errors import BadInput, ReidError
+from app.errors import BadInput, ReidError, Unavailable
 from app.ports import Floats
 from app.service.stages import Stages
 
@@ -72,12 +72,15 @@ class Embedding:
     async def try_one(self, upload: Upload) -> tuple[Crop, Floats] | ReidError:
         """A crop and its raw vector [dim], or its refusal; waits for room in the queue: one of many.
 
-        Many run side by side, so the stages of each would not add up to anything; the caller times them together.
+        Raises Unavailable, which is not the crop's fault. Many run side by side, so the stages of each would not add up to
+        anything; the caller times them together.
         """
         stages = Stages()
         try:
             crop = await self.decode(upload, stages)
             (vector,) = await self.vectors([crop], stages, patient=True)
+        except Unavailable:
+            raise
         except ReidError as error:
             return error
         return crop, vector

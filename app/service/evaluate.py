@@ -9,7 +9,7 @@ import numpy as np
 
 from app.core.metrics import Labelled, Report, evaluate_instance
 from app.core.records import Label, NamedFiles, NamePattern, is_background, label_files, require_labels
-from app.errors import BadField, BadInput, Forbidden, ReidError
+from app.errors import BadField, BadImage, BadInput, Forbidden, ReidError
 from app.ports import Floats
 from app.service.embed import Embedding, Upload
 from app.service.stages import Stages
@@ -64,29 +64,30 @@ class Evaluate:
         """The data set's folder, resolved, links included, before it is compared with the roots."""
         if "\0" in path:
             raise BadField("folder", "holds a zero byte")
-        resolved = Path(path).resolve()
+        try:
+            resolved = Path(path).resolve()
+        except (OSError, RuntimeError) as error:  # a name too long, a loop of links
+            raise BadInput(f"there is no folder {path!r}") from error
         if not any(resolved.is_relative_to(root) for root in self._roots):
             named = ", ".join(map(str, self._roots)) or "none is set"
             raise Forbidden(f"folder {path!r} is not below REID_DATA_ROOTS ({named})")
-        if not resolved.is_dir():
-            raise BadInput(f"there is no folder {path!r}")
-        for root in (
-            resolved,
-            *sorted(child for child in resolved.iterdir() if child.is_dir()),
-        ):  # some archives nest once
-            if (
-                (root / QUERY).is_dir()
-                and (root / GALLERY).is_dir()
-                and (root / QUERY).resolve().is_relative_to(resolved)
-            ):
-                return root
-        raise BadInput(f"{path!r} holds no folders {QUERY} and {GALLERY}")
+        try:
+            root = _data_set(resolved)
+        except OSError as error:
+            raise BadInput(f"folder {path!r} cannot be read: {error.strerror}") from error
+        if root is None:
+            raise BadInput(f"{path!r} is no folder with {QUERY} and {GALLERY} in it")
+        return root
 
     async def _embed_folder(
         self, folder: Path, pattern: NamePattern, drop_background: bool
     ) -> "tuple[_Rows, FolderCounts]":
         files = await asyncio.to_thread(_list, folder, pattern)
-        wanted = [row for row in files.labelled if not (drop_background and is_background(row[1].person_id))]
+        wanted = [
+            row
+            for row in files.labelled
+            if not (drop_background and pattern.has_background and is_background(row[1].person_id))
+        ]
         in_flight = asyncio.Semaphore(_IN_FLIGHT)
         vectors = await asyncio.gather(*(self._vector(folder / name, in_flight) for name, _ in wanted))
         good = [(v, label) for v, (_, label) in zip(vectors, wanted, strict=True) if not isinstance(v, ReidError)]
@@ -100,7 +101,11 @@ class Evaluate:
 
     async def _vector(self, file: Path, in_flight: asyncio.Semaphore) -> Floats | ReidError:
         async with in_flight:
-            upload = Upload(file.name, await asyncio.to_thread(_read, file, self._embedding.max_bytes + 1))
+            try:
+                data = await asyncio.to_thread(_read, file, self._embedding.max_bytes + 1)
+            except OSError as error:
+                return BadImage(f"{file.name}: cannot be read: {error.strerror}")
+            upload = Upload(file.name, data)
             answer = await self._embedding.try_one(upload)
         return answer if isinstance(answer, ReidError) else answer[1]
 
@@ -116,6 +121,17 @@ class _Rows:
         return Labelled(self.vectors, persons, cameras)
 
 
+def _data_set(folder: Path) -> Path | None:
+    """The folder that holds both splits: this one, or one below it, since some archives nest once. Links do not lead out."""
+    if not folder.is_dir():
+        return None
+    for root in (folder, *sorted(child for child in folder.iterdir() if child.is_dir())):
+        splits = (root / QUERY, root / GALLERY)
+        if all(split.is_dir() and split.resolve().is_relative_to(folder) for split in splits):
+            return root
+    return None
+
+
 def _read(file: Path, most: int) -> bytes:
     """A file's first bytes: one more than allowed is enough to refuse it."""
     with file.open("rb") as opened:
@@ -124,7 +140,10 @@ def _read(file: Path, most: int) -> bytes:
 
 def _list(folder: Path, pattern: NamePattern) -> NamedFiles:
     """The pictures of a folder itself; links and subfolders are not followed, only counted."""
-    entries = list(folder.iterdir())
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise BadInput(f"folder {folder.name!r} cannot be read: {error.strerror}") from error
     plain = label_files((entry.name for entry in entries if entry.is_file() and not entry.is_symlink()), pattern)
     require_labels(plain)
     others = tuple(entry.name for entry in entries if not entry.is_file() or entry.is_symlink())

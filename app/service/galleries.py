@@ -3,12 +3,13 @@
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from app.core.preprocess import Crop
 from app.core.records import Collection, Filter, Item
-from app.errors import BadField, FingerprintMismatch, UnknownItem
+from app.errors import BadField, FingerprintMismatch, UnknownCollection, UnknownItem
 from app.ports import GalleryStore
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -39,22 +40,25 @@ class Galleries:
                 "collection",
                 f"{name!r}: 1 to 64 of letters, digits, '.', '_', '-', beginning with one of the first two",
             )
-        known = {collection.name for collection in await asyncio.to_thread(self._store.collections)}
         wanted = Collection(name, self._fingerprint, self._dim, bool(keep_crops), self._clock())
         stored = await asyncio.to_thread(self._store.put_collection, wanted)
         if keep_crops is not None and stored.keep_crops != keep_crops:
             raise BadField(
                 "keep_crops", f"collection {name!r} was made with {str(stored.keep_crops).lower()} and keeps it"
             )
-        return await self._describe(stored), name not in known
+        return await self._describe(stored), stored == wanted  # another caller's has another instant
 
     async def get(self, name: str) -> Described:
         """One collection."""
         return await self._describe(await asyncio.to_thread(self._store.collection, name))
 
     async def all(self) -> list[Described]:
-        """All collections, by name."""
-        return [await self._describe(c) for c in await asyncio.to_thread(self._store.collections)]
+        """All collections, by name; one that is deleted meanwhile is left out."""
+        described = []
+        for collection in await asyncio.to_thread(self._store.collections):
+            with suppress(UnknownCollection):
+                described.append(await self._describe(collection))
+        return described
 
     async def delete(self, name: str) -> None:
         """Remove a collection with everything in it."""

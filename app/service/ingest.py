@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -68,8 +68,9 @@ class Ingest:
     async def _group(
         self, target: Collection, crops: Sequence[NewCrop], pattern: NamePattern | None, stages: Stages
     ) -> list[Result]:
-        items = [_describe(crop, pattern) for crop in crops]
+        items = await asyncio.to_thread(lambda: [_describe(crop, pattern) for crop in crops])  # hashes all bytes
         known = await self._known(target.name, [item for item in items if isinstance(item, Item)])
+        items = [_completed(item, crop, known) for item, crop in zip(items, crops, strict=True)]
         with stages.measure("embed"):
             work = (self._embed(item, crop, known) for item, crop in zip(items, crops, strict=True))
             fresh = await asyncio.gather(*work)
@@ -103,6 +104,21 @@ class Ingest:
     def _commit(self, target: Collection, rows: "Sequence[_Row]") -> Sequence[Literal["added", "unchanged", "updated"]]:
         kept = [row.pixels for row in rows] if target.keep_crops else None
         return self._store.upsert(target.name, [row.item for row in rows], np.stack([row.vector for row in rows]), kept)
+
+
+def _completed(item: Item | ReidError, crop: NewCrop, known: Mapping[str, Item]) -> Item | ReidError:
+    """The same picture sent again without an id keeps what is known of it where nothing new is said."""
+    if isinstance(item, ReidError) or crop.description.id is not None or item.id not in known:
+        return item
+    stored = known[item.id]
+    return replace(
+        item,
+        person_id=item.person_id or stored.person_id,
+        camera_id=item.camera_id or stored.camera_id,
+        captured_at=item.captured_at or stored.captured_at,
+        attributes=item.attributes or stored.attributes,
+        source=stored.source,
+    )
 
 
 @dataclass(slots=True)

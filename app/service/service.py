@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.core.manifest import ModelManifest
 from app.core.preprocess import Crop
 from app.engine import Engine
-from app.errors import NotReady
+from app.errors import NotReady, UnknownCollection
 from app.ports import Floats, GalleryStore
 from app.service.embed import Embedding
 from app.service.evaluate import Evaluate
@@ -65,12 +66,17 @@ class Service:
     async def close(self) -> None:
         """Finish what waits, then give device, data directory and threads back."""
         self.readiness.state, self.readiness.sentence = "stopping", "the server is shutting down"
-        await self.engine.close()
-        self.pool.shutdown(cancel_futures=True)
-        self.store.close()
+        try:
+            await self.engine.close()
+        finally:
+            self.pool.shutdown(cancel_futures=True)
+            self.store.close()
 
     def _gauges(self) -> Iterable[tuple[str, str, Mapping[str, float]]]:
-        items = {c.name: float(self.store.count(c.name)) for c in self.store.collections()}
+        items: dict[str, float] = {}
+        for collection in self.store.collections():
+            with suppress(UnknownCollection):  # deleted meanwhile
+                items[collection.name] = self.store.count(collection.name)
         yield "reid_ready", "1 when requests are taken.", {"": float(self.readiness.ready)}
         yield "reid_queue_crops", "Crops that wait for the device.", {"": float(self.engine.waiting)}
         if items:

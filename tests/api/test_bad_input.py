@@ -97,6 +97,14 @@ def linked(w: World) -> Path:
     return link
 
 
+def linked_split(w: World) -> Path:
+    folder = splits(w, "0001_c1_f1.png")
+    moved = w.outside / "gallery"
+    (folder / "bounding_box_test").rename(moved)
+    (folder / "bounding_box_test").symlink_to(moved)
+    return folder
+
+
 def wrong_method(path: str) -> Case:
     return lambda w: w.http.post(path)
 
@@ -143,6 +151,7 @@ CASES: dict[str, Case] = {
     "search-not-base64": search(json={"image": "%%%"}),
     "search-nothing": search(json={}),
     "search-both": lambda w: w.http.post(f"{C}/search", json={"image": "AAAA", "vector": w.vector()}),
+    "search-form-option": lambda w: w.http.post(f"{C}/search", files=[("image", w.good)], data={"k": "5"}),
     "search-k-0": options("k=0"),
     "search-k-text": options("k=many"),
     "search-unknown-option": options("kk=5"),
@@ -172,8 +181,15 @@ CASES: dict[str, Case] = {
     "items-metadata-name": items(metadata='{"other.png": {}}'),
     "items-metadata-key": items(metadata='[{"persn_id": "1"}]'),
     "items-metadata-id": items(metadata='[{"id": "a/b"}]'),
+    "items-metadata-instant": items(metadata='[{"captured_at": "0001-01-01T00:00:00+14:00"}]'),
     "items-metadata-time": items(metadata='[{"captured_at": "2026-03-01T10:00:00"}]'),
     "items-pattern": items(query="?pattern=%28"),
+    "items-pattern-huge": items(query="?pattern=(%3FP<person>a{99999999999})(%3FP<camera>b)"),
+    "items-pattern-slow": lambda w: w.http.post(
+        f"{C}/items?pattern=(%3FP<person>(%3F:a|a|aa)%2B)(%3FP<camera>[xyz])", files=[("image", ("a" * 60 + ".png", w.good))]
+    ),
+    "items-option": items(query="?patern=duke"),
+    "items-field": items(pattern="duke"),
     "items-pattern-groups": items(query="?pattern=%5Cd"),
     "items-unknown-collection": lambda w: w.http.post("/v1/collections/nowhere/items", files=[("image", w.good)]),
     "items-unknown-collection-streamed": lambda w: w.http.post(
@@ -189,6 +205,7 @@ CASES: dict[str, Case] = {
     "collection-name": lambda w: w.http.put("/v1/collections/the%20lobby"),
     "collection-setting": lambda w: w.http.put("/v1/collections/new", json={"keep": True}),
     "collection-keep-crops": lambda w: w.http.put(C, json={"keep_crops": True}),
+    "collection-too-large": lambda w: w.http.put(C, json={"keep_crops": "x" * 100_000}),
     "collection-not-json": lambda w: w.http.put(C, content=b"{", headers={"content-type": "application/json"}),
     "embeddings-not-an-image": lambda w: w.http.post(
         "/v1/embeddings", files=[("image", ("good.png", w.good)), ("image", ("bad.png", b"no"))]
@@ -201,6 +218,8 @@ CASES: dict[str, Case] = {
     "evaluate-outside": evaluate(lambda w: w.outside),
     "evaluate-dots": evaluate(lambda w: w.root / ".." / "outside"),
     "evaluate-link": evaluate(linked),
+    "evaluate-linked-split": evaluate(linked_split),
+    "evaluate-long-name": evaluate(lambda w: w.root / ("a" * 300)),
     "evaluate-missing": evaluate(lambda w: w.root / "nowhere"),
     "evaluate-no-splits": evaluate(lambda w: w.root),
     "evaluate-empty": evaluate(splits),
@@ -215,6 +234,7 @@ CASES: dict[str, Case] = {
     "readyz-method": wrong_method("/readyz"),
     "metrics-method": wrong_method("/metrics"),
     "other-host": lambda w: w.http.get("/v1/collections", headers={"host": "rebound.example:8000"}),
+    "other-origin": items(headers={"origin": "https://elsewhere.example"}),
     "other-site": items(headers={"sec-fetch-site": "cross-site"}),
     "no-such-route": lambda w: w.http.get("/v2/nothing"),
 }

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 
+from app.api.limits import SMALL_BODY
 from app.api.problems import responses
 from app.api.schemas import CollectionIn, CollectionOut, Collections
 from app.service import Service
@@ -9,7 +10,7 @@ from app.service import Service
 
 def router(service: Service) -> APIRouter:
     """`/v1/collections` and `/v1/collections/{collection}`."""
-    routes = APIRouter(prefix="/v1/collections", tags=["collections"])
+    routes = APIRouter(prefix="/v1/collections", tags=["collections"], max_body_size=SMALL_BODY)
 
     @routes.get("", responses=responses(503))
     async def list_collections() -> Collections:

@@ -59,7 +59,7 @@ async def _uploads(request: Request, most: int) -> list[Upload]:
     images = (await read_json(request, ImagesIn)).all()
     if len(images) > most:
         raise TooLarge(f"{len(images)} images; one request may have {most}")
-    return [from_base64(text, f"image.{i}") for i, text in enumerate(images)]
+    return [await from_base64(text, f"image.{i}") for i, text in enumerate(images)]
 
 
 def _npy(vectors: npt.NDArray[np.float32]) -> bytes:

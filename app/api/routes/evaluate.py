@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from fastapi import APIRouter, Request
 
+from app.api.limits import SMALL_BODY
 from app.api.problems import responses
 from app.api.schemas import EvaluateAnswer, EvaluateIn, ModelName, ProtocolReport, SplitCounts
 from app.core.metrics import Report
@@ -13,7 +14,7 @@ from app.service.stages import Stages
 
 def router(service: Service) -> APIRouter:
     """`/v1/evaluate`, and `/evaluate` for short."""
-    routes = APIRouter(tags=["evaluate"])
+    routes = APIRouter(tags=["evaluate"], max_body_size=SMALL_BODY)
 
     @routes.post("/v1/evaluate", responses=responses(400, 403, 422, 429, 503))
     @routes.post("/evaluate", include_in_schema=False)

@@ -13,7 +13,16 @@ from starlette.datastructures import FormData
 
 from app.api.limits import RequestLimits
 from app.api.problems import problem_of, responses
-from app.api.schemas import DescriptionIn, IngestAnswer, IngestResult, ItemOut, ItemPage, ModelName, Problem
+from app.api.schemas import (
+    DescriptionIn,
+    IngestAnswer,
+    IngestResult,
+    ItemOptions,
+    ItemOut,
+    ItemPage,
+    ModelName,
+    Problem,
+)
 from app.api.uploads import files_of, form_of, media_type
 from app.core.records import Filter, NamePattern
 from app.errors import BadField, NotFound, ReidError, UnsupportedMedia
@@ -66,13 +75,13 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
     async def add_items(
         request: Request,
         collection: str,
-        pattern: Annotated[str | None, Query(max_length=1000, description="Read labels off file names.")] = None,
+        options: Annotated[ItemOptions, Query()],
     ) -> Response | IngestAnswer:
         """Index crops; one result each. With `Accept: application/x-ndjson` a line per crop, while it runs."""
         service.require_ready()
         streamed = NDJSON in request.headers.get("accept", "")
         crops = await _read(request, limits.streamed_crops if streamed else limits.crops)
-        names = NamePattern(pattern) if pattern is not None else None
+        names = NamePattern(options.pattern) if options.pattern is not None else None
         stages: Stages = request.state.stages
         results = service.ingest.add(collection, crops, names, _GROUP if streamed else limits.crops, stages)
         request_id: str = request.state.request_id
@@ -126,7 +135,7 @@ async def _read(request: Request, most: int) -> list[NewCrop]:
     if media_type(request) != "multipart/form-data":
         raise UnsupportedMedia("this route takes multipart/form-data with files in the field `image`")
     async with form_of(request, most) as form:
-        uploads = await files_of(form, "image", most)
+        uploads = await files_of(form, "image", most, {"metadata"})
         said = _descriptions(form, uploads)
     return [NewCrop(upload, description) for upload, description in zip(uploads, said, strict=True)]
 

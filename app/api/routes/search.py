@@ -55,7 +55,7 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
         stages: Stages = request.state.stages
         if is_json(request):
             body = await read_json(request, QueryIn)
-            query = _query(body.model_copy(update=_unless_set(options, body)), "")
+            query = await _query(body.model_copy(update=_unless_set(options, body)), "")
         else:
             query = SearchQuery(only_one(await read_images(request, 2)), options.options())
         matches = await service.search.one(collection, query, stages)
@@ -78,7 +78,7 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
             if len(body.queries) > limits.crops:
                 raise TooLarge(f"{len(body.queries)} queries; one request may have {limits.crops}")
             rows = [q.model_copy(update=_unless_set(options, q)) for q in body.queries]
-            queries = [_query(row, f"queries.{i}.") for i, row in enumerate(rows)]
+            queries = [await _query(row, f"queries.{i}.") for i, row in enumerate(rows)]
         else:
             queries = [SearchQuery(image, options.options()) for image in await read_images(request, limits.crops)]
         answers = await service.search.many(collection, queries, stages)
@@ -93,11 +93,11 @@ def _unless_set(options: SearchOptions, body: QueryIn) -> dict[str, Any]:
     return {name: getattr(options, name) for name in options.model_fields_set - body.model_fields_set}
 
 
-def _query(body: QueryIn, prefix: str) -> SearchQuery:
+async def _query(body: QueryIn, prefix: str) -> SearchQuery:
     if (body.image is None) == (body.vector is None):
         raise BadField(f"{prefix}image", "give either `image` (base64) or `vector`")
     if body.image is not None:
-        return SearchQuery(from_base64(body.image, f"{prefix}image"), body.options())
+        return SearchQuery(await from_base64(body.image, f"{prefix}image"), body.options())
     assert body.vector is not None
     return SearchQuery(body.vector, body.options())
 
