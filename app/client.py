@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
+from urllib.parse import quote
 
 import httpx
 
-from app.errors import ServerRefused, ServerUnreachable
+from app.errors import BadField, BadSettings, ServerRefused, ServerUnreachable
 
 Json = dict[str, Any]
 _PATIENCE_S = 120.0  # how long a batch is offered again to a server that is overloaded
@@ -35,7 +36,10 @@ class Client:
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         timeout = httpx.Timeout(None, connect=5.0)  # long work answers late, but a dead host must not hang
-        self._http = httpx.AsyncClient(base_url=url, transport=transport, timeout=timeout, trust_env=False)
+        try:
+            self._http = httpx.AsyncClient(base_url=url, transport=transport, timeout=timeout, trust_env=False)
+        except httpx.InvalidURL as error:
+            raise BadSettings(f"{url!r} is no address: {error}") from error
         self._url = url
 
     async def __aenter__(self) -> Self:
@@ -56,33 +60,24 @@ class Client:
 
     async def put_collection(self, name: str, keep_crops: bool | None = None) -> Json:
         """Make a collection, or find it."""
-        return await self._json("PUT", f"/v1/collections/{name}", json={"keep_crops": keep_crops})
+        return await self._json("PUT", _path(name), json={"keep_crops": keep_crops})
 
     async def add(self, collection: str, crops: Sequence[CropFile]) -> list[Json]:
-        """Index crops; one result each, in order. Offered again while the server is overloaded."""
+        """Index crops; one result each, in order."""
         files = [("image", (crop.name, crop.data)) for crop in crops]
         metadata = json.dumps([crop.about for crop in crops])
-        path = f"/v1/collections/{collection}/items"
-        deadline = asyncio.get_running_loop().time() + _PATIENCE_S
-        while True:
-            try:
-                answer = await self._json("POST", path, files=files, data={"metadata": metadata})
-            except ServerRefused as error:
-                if error.retry_after_s is None or asyncio.get_running_loop().time() > deadline:
-                    raise
-                await asyncio.sleep(error.retry_after_s)
-            else:
-                return cast(list[Json], answer["results"])
+        answer = await self._json("POST", _path(collection, "items"), files=files, data={"metadata": metadata})
+        return cast(list[Json], answer["results"])
 
     async def search(self, collection: str, image: bytes, name: str = "image", **options: object) -> Json:
         """Search by a picture. Options are those of the route: k, camera_id, same_camera, persons, cameras, min_score."""
-        path = f"/v1/collections/{collection}/search"
+        path = _path(collection, "search")
         return await self._json("POST", path, files=[("image", (name, image))], params=_set(options))
 
     async def search_many(self, collection: str, images: Sequence[tuple[str, bytes]], **options: object) -> Json:
         """Search by several pictures, each a query of its own."""
         files = [("image", image) for image in images]
-        return await self._json("POST", f"/v1/collections/{collection}/search/batch", files=files, params=_set(options))
+        return await self._json("POST", _path(collection, "search", "batch"), files=files, params=_set(options))
 
     async def embed(self, images: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes, Json]:
         """Unit vectors and raw norms of pictures as little-endian float32 bytes, and the whole answer."""
@@ -96,13 +91,34 @@ class Client:
         return await self._json("POST", "/v1/evaluate", json={"folder": folder, "pattern": pattern})
 
     async def _json(self, method: str, path: str, **how: Any) -> Json:
+        """An answer; what an overloaded server refuses is offered again when it says, for a while."""
+        deadline = asyncio.get_running_loop().time() + _PATIENCE_S
+        while True:
+            try:
+                return await self._once(method, path, **how)
+            except ServerRefused as error:
+                if error.retry_after_s is None or asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(error.retry_after_s)
+
+    async def _once(self, method: str, path: str, **how: Any) -> Json:
         try:
             response = await self._http.request(method, path, **how)
         except httpx.TransportError as error:
             raise ServerUnreachable(f"no answer from {self._url}: {str(error) or type(error).__name__}") from error
-        if response.is_success:
+        if not response.is_success:
+            raise _refusal(response)
+        try:
             return cast(Json, response.json())
-        raise _refusal(response)
+        except ValueError as error:
+            raise ServerRefused(response.status_code, f"{self._url} answers, but it is not this service") from error
+
+
+def _path(collection: str, *rest: str) -> str:
+    """A collection's route; its name may hold anything, and must not become another route."""
+    if not collection:
+        raise BadField("collection", "the name is empty")
+    return "/".join(("/v1/collections", quote(collection, safe=""), *rest))
 
 
 def _refusal(response: httpx.Response) -> ServerRefused:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import httpx
 import typer
+from fastapi import FastAPI
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,14 +25,17 @@ from rich.progress import (
 )
 
 from app.api import create_app
+from app.api.guard import LOOPBACK_NAMES
+from app.api.limits import RequestLimits
 from app.client import Client
 from app.errors import BadInput
 from app.service import Service
-from app.settings import Settings, read_settings
+from app.settings import Settings, is_loopback, read_settings
 from app.wiring import open_service
 
-out = Console(soft_wrap=True)  # results
-notes = Console(stderr=True, soft_wrap=True)  # progress, remarks, refusals
+# Without markup: names and labels are the callers' and may hold square brackets.
+out = Console(soft_wrap=True, markup=False, emoji=False)  # results
+notes = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)  # progress, remarks, refusals
 
 Url = Annotated[str | None, typer.Option("--url", help="Talk to this server instead of working in this process.")]
 Model = Annotated[
@@ -72,15 +76,22 @@ async def connect(target: Target, stored: bool = True, root: Path | None = None)
     async with open_service(settings, stored) as service:
         await start(service)
         # The same routes as over the network: a command means the same with and without --url.
-        async with Client("http://in-process", httpx.ASGITransport(create_app(service))) as client:
+        async with Client("http://127.0.0.1", httpx.ASGITransport(application(service, settings))) as client:
             yield client
+
+
+def application(service: Service, settings: Settings, examples: Path | None = None) -> FastAPI:
+    """The ASGI application with the limits of the settings."""
+    limits = RequestLimits(settings.max_crops, crop_bytes=settings.max_crop_bytes)
+    names = LOOPBACK_NAMES | {settings.host} if is_loopback(settings.host) else None
+    return create_app(service, limits, examples, names)
 
 
 async def start(service: Service) -> None:
     """Warm up, and refuse to go on with a model that does not pass."""
     await service.start()
     service.require_ready()
-    notes.print(f"model: {service.model.label} ({service.model.fingerprint})", style="dim", markup=False)
+    notes.print(f"model: {service.model.label} ({service.model.fingerprint})", style="dim")
 
 
 async def all_of(work: Iterable[Coroutine[None, None, None]]) -> None:

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from fastapi import FastAPI
 
-from app.cli.common import list_folder, log_to_stderr, notes, out, start
+from app.cli.common import application, list_folder, log_to_stderr, notes, out, progress, start
 from app.cli.index import rows_of, send
-from app.cli.serve import application, listen, run_server, server
+from app.cli.serve import Server, listen, run_server
 from app.client import Client
 from app.core.records import NamePattern, label_files, sort_names
 from app.demo.dataset import DEMO, write_folder
@@ -36,12 +36,13 @@ def demo(
     """Draw the demo data: about 1,100 crops of drawn people, in DukeMTMC-reID's layout."""
     data = folder / "data"
     if data.is_dir():
-        notes.print(f"{data} is there already", markup=False)
+        notes.print(f"{data} is there already")
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        with notes.status("drawing people"):
-            counts = write_folder(DEMO, data)
-        out.print(f"{data}: {counts['query']} queries, {counts['bounding_box_test']} gallery crops", markup=False)
+        with progress("crops") as bar:
+            task = bar.add_task("drawing people", total=None)
+            counts = write_folder(DEMO, data, lambda: bar.advance(task))
+        out.print(f"{data}: {counts['query']} queries, {counts['bounding_box_test']} gallery crops")
     if and_serve:
         settings = read_settings(port=port, data_dir=folder / "gallery", data_roots=(data.resolve(),))
         log_to_stderr(settings)
@@ -60,9 +61,8 @@ async def _serve(settings: Settings, data: Path) -> None:
         address = f"http://{settings.host}:{settings.port}"
         out.print(
             f"\nTry it:\n  curl -F image=@{data / 'query' / query} '{address}/v1/collections/{COLLECTION}/search?k=5'",
-            markup=False,
         )
-        out.print(f"or open {address}/\n", markup=False)
+        out.print(f"or open {address}/\n")
         await run_server(app, service, settings)
 
 
@@ -70,7 +70,7 @@ async def _serve(settings: Settings, data: Path) -> None:
 async def _listening(app: FastAPI) -> AsyncIterator[str]:
     """The application on a free port of this machine."""
     with listen("127.0.0.1", 0) as door:
-        inner = server(app)
+        inner = Server(app)
         task = asyncio.create_task(inner.serve(sockets=[door]))
         try:
             yield f"http://127.0.0.1:{door.getsockname()[1]}"  # the kernel holds connections until it accepts them
@@ -83,6 +83,4 @@ async def _index(client: Client, gallery: Path) -> None:
     files = label_files(list_folder(gallery), NamePattern("duke"))
     await client.put_collection(COLLECTION, keep_crops=True)
     counts = await send(client, gallery, COLLECTION, rows_of(files))
-    out.print(
-        f"collection {COLLECTION}: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n), markup=False
-    )
+    out.print(f"collection {COLLECTION}: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n))

@@ -36,8 +36,8 @@ def doctor(model: Model = None, data: Data = None, json: JsonPath = None) -> Non
     checks = [*_machine(), asyncio.run(_model(settings)), _data(settings)]
     if not write_json(json, [asdict(check) for check in checks]):
         for check in checks:
-            out.print(f"[{'green]ok  ' if check.passed else 'red]FAIL'}[/]  {check.name}: ", end="")
-            out.print(check.found, markup=False)
+            out.print("ok  " if check.passed else "FAIL", style="green" if check.passed else "red", end="")
+            out.print(f"  {check.name}: {check.found}")
     if not all(check.passed for check in checks):
         raise typer.Exit(1)
 

@@ -22,7 +22,7 @@ from app.cli.common import (
     write_json,
 )
 from app.client import Client
-from app.core.records import IMAGE_SUFFIXES, sort_names
+from app.core.records import pictures
 from app.errors import BadInput, ServerRefused
 from app.files import whole_file
 
@@ -45,7 +45,7 @@ def embed(
     """Embed every picture of a folder, in byte order of the names; what cannot be embedded is named and left out."""
     if not output.parent.is_dir():  # told before the work, not after
         raise BadInput(f"there is no folder {str(output.parent)!r} to write {output.name} into")
-    names = [name for name in sort_names(list_folder(folder)) if name.lower().endswith(IMAGE_SUFFIXES)]
+    names, skipped = pictures(list_folder(folder))
     if not names:
         raise BadInput(f"no pictures in {str(folder)!r}")
     vectors = asyncio.run(_embed(Target(url, model, data), folder, names))
@@ -56,8 +56,13 @@ def embed(
     with whole_file(output) as partial, partial.open("wb") as file:  # a name alone would be given the ending .npz
         np.savez(file, vectors=np.stack(rows), names=np.array(kept))
     summary = {"output": str(output), "embedded": len(kept), "refused": len(names) - len(kept), "dim": len(rows[0])}
+    summary["skipped"] = len(skipped)
     if not write_json(json, summary):
-        out.print(f"{output}: {len(kept)} vectors of {len(rows[0])}, {len(names) - len(kept)} refused", markup=False)
+        out.print(
+            f"{output}: {len(kept)} vectors of {len(rows[0])}, {len(names) - len(kept)} refused, {len(skipped)} skipped"
+        )
+    if len(kept) < len(names):
+        raise typer.Exit(1)
 
 
 async def _embed(target: Target, folder: Path, names: list[str]) -> list[np.ndarray | None]:
@@ -82,6 +87,6 @@ async def _one(client: Client, path: Path) -> np.ndarray | None:
     except ServerRefused as error:
         if error.answered not in (413, 422):  # the picture's fault, not the server's
             raise
-        notes.print(f"refused: {error}", style="yellow", markup=False)
+        notes.print(f"refused: {error}", style="yellow")
         return None
     return np.asarray(np.frombuffer(unit, dtype="<f4") * np.frombuffer(norm, dtype="<f4"))

@@ -24,7 +24,7 @@ from app.cli.common import (
 )
 from app.client import Client, CropFile
 from app.core.records import Label, NamedFiles, NamePattern, label_files, require_labels
-from app.errors import BadInput
+from app.errors import BadInput, ServerRefused
 
 _BATCH, _AT_ONCE = 32, 2  # two requests in flight: one is read and decoded while the other is embedded
 
@@ -57,10 +57,13 @@ def index(
     if not files.labelled and not files.unlabelled:
         raise BadInput(f"no pictures in {str(folder)!r} ({len(files.skipped)} other files)")
     summary = asyncio.run(_index(Target(url, model, data), folder, collection, files, pattern is None, keep_crops))
+    refused = summary["results"]["refused"]
     if not write_json(json, summary):
         counts = ", ".join(f"{n} {status}" for status, n in summary["results"].items() if n)
         out.print(f"{collection}: {counts}; {summary['labelled']} labelled, {summary['unlabelled']} unlabelled, "
-                  f"{summary['junk']} junk dropped, {summary['skipped']} skipped", markup=False)  # fmt: skip
+                  f"{summary['junk']} junk dropped, {summary['skipped']} skipped")  # fmt: skip
+    if refused:
+        raise typer.Exit(1)
 
 
 async def _index(
@@ -96,20 +99,32 @@ async def send(
         async def work() -> None:
             for piece in pieces:  # shared: each worker takes the next
                 crops = await asyncio.to_thread(_read, folder, piece)
-                for result in await client.add(collection, crops):
+                for result in await _add(client, collection, crops):
                     counts[result["status"]] += 1
                     if result.get("error"):
-                        notes.print(f"refused: {result['error']['detail']}", style="yellow", markup=False)
+                        notes.print(f"refused: {result['error']['detail']}", style="yellow")
                 bar.advance(task, len(piece))
 
         try:
             await all_of(work() for _ in range(_AT_ONCE))
         finally:
             if sum(counts.values()) < len(rows):
-                notes.print(
-                    f"stopped: {sum(counts.values())} of {len(rows)} crops were acknowledged and stay", markup=False
-                )
+                notes.print(f"stopped: {sum(counts.values())} of {len(rows)} crops were acknowledged and stay")
     return counts
+
+
+async def _add(client: Client, collection: str, crops: list[CropFile]) -> list[dict[str, Any]]:
+    """Add crops; where they are too many or too large for one request, in halves, down to the one that is too large."""
+    try:
+        return await client.add(collection, crops)
+    except ServerRefused as error:
+        if error.answered != 413:
+            raise
+        if len(crops) == 1:
+            detail = f"{crops[0].name}: {len(crops[0].data)} bytes; {error}"
+            return [{"name": crops[0].name, "status": "refused", "error": {"detail": detail}}]
+    half = len(crops) // 2
+    return [*await _add(client, collection, crops[:half]), *await _add(client, collection, crops[half:])]
 
 
 def _pieces(rows: Sequence[tuple[str, Label | None]]) -> Iterator[Sequence[tuple[str, Label | None]]]:

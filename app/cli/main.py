@@ -27,10 +27,10 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except ReidError as error:
-        notes.print(f"reid: {error}", style="red", markup=False)
+        notes.print(f"reid: {error}", style="red")
         return 1
     except OSError as error:  # a file or folder of the caller's; the system's words name it
-        notes.print(f"reid: {error}", style="red", markup=False)
+        notes.print(f"reid: {error}", style="red")
         return 1
     except KeyboardInterrupt:
         return 130

@@ -11,7 +11,7 @@ import typer
 
 from app.cli.common import JsonPath, list_folder, notes, out, progress, write_json
 from app.core.preprocess import decode, normalise
-from app.core.records import IMAGE_SUFFIXES, sort_names
+from app.core.records import pictures
 from app.errors import BadInput, ReidError
 from app.files import whole_file
 
@@ -27,7 +27,7 @@ def preprocess(
     json: JsonPath = None,
 ) -> None:
     """Write one .bin per crop: float32, little-endian, [3, 256, 128], no header; named up to its first dot."""
-    names = [name for name in sort_names(list_folder(source)) if name.lower().endswith(IMAGE_SUFFIXES)]
+    names, skipped = pictures(list_folder(source))
     if not names:
         raise BadInput(f"no pictures in {str(source)!r}")
     _refuse_collisions(names)
@@ -38,11 +38,11 @@ def preprocess(
         for error in pool.map(lambda name: _write(source / name, target / bin_name(name)), names):
             if error:
                 refused += 1
-                notes.print(f"refused: {error}", style="yellow", markup=False)
+                notes.print(f"refused: {error}", style="yellow")
             bar.advance(task)
-    summary = {"written": len(names) - refused, "refused": refused}
+    summary = {"written": len(names) - refused, "refused": refused, "skipped": len(skipped)}
     if not write_json(json, summary):
-        out.print(f"{target}: {len(names) - refused} written, {refused} refused", markup=False)
+        out.print(f"{target}: {len(names) - refused} written, {refused} refused, {len(skipped)} skipped")
     if refused:
         raise typer.Exit(1)
 
@@ -66,6 +66,8 @@ def _write(source: Path, target: Path) -> ReidError | None:
         tensor = normalise(decode(source.read_bytes(), source.name)[None])[0]
     except ReidError as error:
         return error
+    except OSError as error:
+        return BadInput(f"{source.name}: cannot be read: {error.strerror}")
     with whole_file(target) as partial:
         tensor.astype("<f4").tofile(partial)
     return None

@@ -72,17 +72,18 @@ def _read(path: Path) -> bytes:
 
 def _show(answer: dict[str, Any]) -> None:
     if "error" in answer:
-        notes.print(f"refused: {answer['error']['detail']}", style="yellow", markup=False)
+        notes.print(f"refused: {answer['error']['detail']}", style="yellow")
         return
     table = Table(title=answer["image"], title_justify="left", box=None, pad_edge=False)
     for column in ("rank", "person", "camera", "score", "source"):
         table.add_column(column, justify="right" if column in ("rank", "score") else "left")
     for m in answer["matches"]:
-        table.add_row(
+        cells = (
             str(m["rank"]),
             m["person_id"] or "-",
             m["camera_id"] or "-",
             f"{m['score']:.3f}",
             m["source"] or m["id"][:12],
         )
+        table.add_row(*cells)
     out.print(table)

@@ -3,20 +3,18 @@
 import asyncio
 import signal
 import socket
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 import uvicorn
 from fastapi import FastAPI
 
-from app.api import create_app
-from app.api.guard import LOOPBACK_NAMES
-from app.api.limits import RequestLimits
-from app.cli.common import Data, Model, log_to_stderr, notes
+from app.cli.common import Data, Model, application, log_to_stderr, notes
 from app.errors import BadSettings
 from app.service import Service
-from app.settings import Settings, is_loopback, read_settings
+from app.settings import Settings, read_settings
 from app.wiring import open_service
 
 
@@ -42,14 +40,6 @@ async def _serve(settings: Settings) -> None:
         await run_server(application(service, settings), service, settings)
 
 
-def application(service: Service, settings: Settings, examples: Path | None = None) -> FastAPI:
-    """The ASGI application with the limits of the settings."""
-    limits = RequestLimits(settings.max_crops, crop_bytes=settings.max_crop_bytes)
-    return create_app(
-        service, limits, examples, LOOPBACK_NAMES | {settings.host} if is_loopback(settings.host) else None
-    )
-
-
 def listen(host: str, port: int) -> socket.socket:
     """A socket on the address. Raises BadSettings where it is taken or is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -59,30 +49,52 @@ def listen(host: str, port: int) -> socket.socket:
         raise BadSettings(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
-def server(app: FastAPI) -> uvicorn.Server:
-    """A server for the application; its life is managed by the caller, not by the application."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=10,
+class Server(uvicorn.Server):
+    """A server for an application whose life, and whose signals, are managed by the caller."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=10,
+            )
         )
-    )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none: uvicorn would raise them again at its end, before the gallery is closed."""
+        yield
+
+    def stop_on(self, *signals: signal.Signals) -> list[signal.Signals]:
+        """Stop gracefully at the first of these signals, at once at the next; the list fills with those that came."""
+        came: list[signal.Signals] = []
+
+        def stop(number: signal.Signals) -> None:
+            self.force_exit = self.should_exit
+            self.should_exit = True
+            came.append(number)
+
+        for number in signals:
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        return came
 
 
 async def run_server(app: FastAPI, service: Service, settings: Settings) -> None:
-    """Listen, then warm up: `/livez` answers from the start, `/readyz` when requests are taken."""
+    """Listen, then warm up: `/livez` answers from the start, `/readyz` when requests are taken. Ends at a signal."""
     with listen(settings.host, settings.port) as door:
         warming = None if service.readiness.ready else asyncio.create_task(service.start())
         port = door.getsockname()[1]
-        notes.print(f"serving on http://{settings.host}:{port}  ({service.model.label})", markup=False)
-        # uvicorn stops at SIGTERM and then raises it again, which must not end us before the gallery is closed.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
-        await server(app).serve(sockets=[door])
+        notes.print(f"serving on http://{settings.host}:{port}  ({service.model.label})")
+        server = Server(app)
+        came = server.stop_on(signal.SIGINT, signal.SIGTERM)
+        await server.serve(sockets=[door])
         if warming:
             await warming
+    if signal.SIGINT in came:
+        raise KeyboardInterrupt

@@ -1,6 +1,5 @@
 """What the gallery remembers of a crop, what a search answers, and how a data set's file names become records."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -126,7 +125,7 @@ class NamedFiles:
 
 def sort_names(names: Iterable[str]) -> list[str]:
     """Names in byte order, the same on every machine."""
-    return sorted(names, key=os.fsencode)
+    return sorted(names, key=lambda name: name.encode(errors="surrogateescape"))
 
 
 def pictures(names: Iterable[str]) -> tuple[list[str], list[str]]:

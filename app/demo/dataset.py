@@ -7,7 +7,8 @@ depend on which others are drawn.
 """
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,16 +76,20 @@ def draw_dataset(recipe: Recipe) -> Iterator[DrawnCrop]:
             yield _crop(recipe, "query", number, person, cameras, int(rng.integers(recipe.cameras)), 0)
 
 
-def write_folder(recipe: Recipe, root: Path) -> dict[Split, int]:
-    """Write the crops below `root` and return how many each split holds. A folder appears whole or not at all."""
+def write_folder(recipe: Recipe, root: Path, drawn: Callable[[], object] = lambda: None) -> dict[Split, int]:
+    """Write the crops below `root`, calling `drawn` after each; how many each split holds. Whole or not at all."""
     counts: dict[Split, int] = {"query": 0, "bounding_box_test": 0}
     partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
-    for split in counts:
-        (partial / split).mkdir(parents=True, exist_ok=True)
-    for crop in draw_dataset(recipe):
-        (partial / crop.split / crop.name).write_bytes(crop.jpeg)
-        counts[crop.split] += 1
-    os.replace(partial, root)
+    try:
+        for split in counts:
+            (partial / split).mkdir(parents=True, exist_ok=True)
+        for crop in draw_dataset(recipe):
+            (partial / crop.split / crop.name).write_bytes(crop.jpeg)
+            counts[crop.split] += 1
+            drawn()
+        os.replace(partial, root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return counts
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from app.api import create_app
-from app.cli.serve import application
+from app.cli.common import application
 from app.service import Service
 from app.settings import Settings
 from app.wiring import open_service

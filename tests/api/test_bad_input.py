@@ -186,7 +186,8 @@ CASES: dict[str, Case] = {
     "items-pattern": items(query="?pattern=%28"),
     "items-pattern-huge": items(query="?pattern=(%3FP<person>a{99999999999})(%3FP<camera>b)"),
     "items-pattern-slow": lambda w: w.http.post(
-        f"{C}/items?pattern=(%3FP<person>(%3F:a|a|aa)%2B)(%3FP<camera>[xyz])", files=[("image", ("a" * 60 + ".png", w.good))]
+        f"{C}/items?pattern=(%3FP<person>(%3F:a|a|aa)%2B)(%3FP<camera>[xyz])",
+        files=[("image", ("a" * 60 + ".png", w.good))],
     ),
     "items-option": items(query="?patern=duke"),
     "items-field": items(pattern="duke"),

@@ -57,7 +57,7 @@ async def test_it_equals_a_slow_second_implementation(http: httpx.AsyncClient, s
         assert (report["valid_queries"], report["gallery"]) == (len(firsts), len(gallery))
 
 
-async def test_permuted_labels_fall_to_chance(http: httpx.AsyncClient, folder: Path) -> None:
+async def test_shuffled_pictures_score_less(http: httpx.AsyncClient, folder: Path) -> None:
     honest = (await http.post("/v1/evaluate", json={"folder": str(folder)})).json()["protocols"]["instance"]
     names = sorted((folder / "bounding_box_test").iterdir())
     order = np.random.default_rng(0).permutation(len(names))

@@ -72,6 +72,17 @@ async def test_the_same_crop_twice_adds_nothing_and_costs_no_run_of_the_model(
     assert (await http.get(C)).json()["items"] == 2
 
 
+async def test_the_same_crop_sent_again_without_labels_keeps_them(http: httpx.AsyncClient, picture: Draw) -> None:
+    await http.put(C)
+    await add(http, [("0005_c2_f1.png", picture(1))], "?pattern=duke")
+    (again,) = await add(http, [("upload.png", picture(1))])
+    assert again["status"] == "unchanged"
+    item = (await http.get(f"{C}/items/{again['id']}")).json()
+    assert (item["person_id"], item["camera_id"], item["source"]) == ("0005", "2", "0005_c2_f1.png")
+    (moved,) = await add(http, [("upload.png", picture(1))], metadata='[{"person_id": "0006"}]')
+    assert moved["status"] == "updated"
+
+
 async def test_own_ids_and_metadata_as_a_list_or_by_name(http: httpx.AsyncClient, picture: Draw) -> None:
     await http.put(C)
     about = [{"id": "gate-1", "person_id": "anna", "camera_id": "7", "captured_at": "2026-03-01T10:00:00+02:00"}, {}]

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from app.cli.serve import application, listen, server
+from app.cli.common import application
+from app.cli.serve import Server, listen
 from app.client import Client, CropFile
 from app.core.records import NamePattern
 from app.demo.dataset import Recipe, write_folder
@@ -120,7 +121,7 @@ def serving(settings: Settings, examples: Path, fill: Fill | None = None) -> Ite
             await service.start()
             assert service.readiness.ready, service.readiness.sentence
             with listen("127.0.0.1", 0) as door:
-                running = server(application(service, settings, examples))
+                running = Server(application(service, settings, examples))
                 task = asyncio.create_task(running.serve(sockets=[door]))
                 address = f"http://127.0.0.1:{door.getsockname()[1]}"
                 if fill is not None:

@@ -72,6 +72,13 @@ CASES: dict[str, Callable[[World], list[str]]] = {
     "index-folder": lambda w: ["index", str(w.path / "nowhere"), "--collection", "c", *w.here],
     "index-empty": lambda w: ["index", w.folder(readme__txt=b"x"), "--collection", "c", *w.here],
     "index-pattern": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "c", "--pattern", "duke", *w.here],
+    "index-bad-picture": lambda w: ["index", w.folder(hat__jpg=JPEG, bad__png=b"no"), "--collection", "c", *w.here],
+    "index-no-name": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "", *w.here],
+    "index-question": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "a?b", *w.here],
+    "index-address": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "c", "--url", "http://[::1"],
+    "embed-bad-picture": lambda w: [
+        "embed", w.folder(hat__jpg=JPEG, bad__png=b"no"), "--output", str(w.path / "o.npz"), "--model", str(w.model),
+    ],
     "index-unreachable": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "c", "--url", "http://127.0.0.1:9"],
     "index-both": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "c", "--url", "http://127.0.0.1:9", "--data", "d"],
     "search-file": lambda w: ["search", str(w.path / "nowhere.jpg"), "--collection", "c", *w.here],
@@ -93,7 +100,7 @@ CASES: dict[str, Callable[[World], list[str]]] = {
 
 def index_then_search(w: World, data: bytes) -> list[str]:
     folder = w.folder(hat__jpg=JPEG, bad__png=data)
-    assert run(["index", folder, "--collection", "c", *w.here]) == 0
+    assert run(["index", folder, "--collection", "c", *w.here]) == 1  # one refused, the other added
     return ["search", folder + "/bad.png", "--collection", "c", *w.here]
 
 

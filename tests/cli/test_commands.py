@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.adapters.model_directory import ModelDirectory
+from app.adapters.onnx import OnnxEmbedder
 from app.cli.main import run
+from app.core.manifest import ONNX_FP32
 from app.core.preprocess import decode, normalise
 from app.demo.dataset import Recipe, write_folder
 
@@ -82,12 +85,14 @@ def test_embed_writes_raw_vectors_in_the_order_of_the_names(drawn: Path, here: l
     for name, crop in zip(("b.jpg", "a.jpg"), sorted((drawn / "query").iterdir()), strict=False):
         (folder / name).write_bytes(crop.read_bytes())
     (folder / "c.jpg").write_bytes(b"broken")
-    assert run(["embed", str(folder), "--output", str(output), *here[:2]]) == 0
+    assert run(["embed", str(folder), "--output", str(output), *here[:2]]) == 1  # one was refused, the others are there
     with np.load(output, allow_pickle=False) as arrays:
         assert arrays["names"].tolist() == ["a.jpg", "b.jpg"]
         assert arrays["vectors"].dtype == np.float32
-        norms = np.linalg.norm(arrays["vectors"], axis=1)
-        assert not np.allclose(norms, 1)  # raw
+        crops = np.stack([decode((folder / name).read_bytes(), name) for name in ("a.jpg", "b.jpg")])
+        directory = ModelDirectory.open(Path(here[1]))
+        expected = OnnxEmbedder(directory.artefact(ONNX_FP32), "x", directory.manifest.dim, threads=1).embed(crops)
+        np.testing.assert_allclose(arrays["vectors"], expected, rtol=1e-4, atol=1e-4)
     assert [path.name for path in tmp_path.glob("*.partial")] == []
 
 
@@ -116,17 +121,21 @@ class Server:
     """`reid serve` in a process of its own."""
 
     def __init__(self, *arguments: str) -> None:
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "REID_LOG_LEVEL": "warning",
+        }  # little to drain
         command = [sys.executable, "-m", "app", "serve", "--port", "0", *arguments]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
         assert self.process.stderr
-        for line in self.process.stderr:
-            if found := re.search(r"http://127\.0\.0\.1:([1-9]\d*)", line):
-                self.url = found[0]
-                break
+        first = self.process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:[1-9]\d*", first)
+        assert found, first + self.process.stderr.read()
+        self.url = found[0]
 
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
+    def stop(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
         self.process.communicate(timeout=20)
         return self.process.returncode
 
@@ -161,7 +170,25 @@ def test_the_same_commands_against_a_server(
     assert "--url" in said
     assert run(["evaluate", str(drawn), *url]) == 1  # no roots are set
     assert "REID_DATA_ROOTS" in capsys.readouterr().err
-    assert server.stop() == 0
+    assert server.stop(signal.SIGTERM) == 0
+
+
+def test_ctrl_c_ends_the_server_after_the_gallery_is_closed(server: Server, here: list[str]) -> None:
+    assert server.stop(signal.SIGINT) == 130
+    # SQLite removes its log when the last connection is closed in order, and only then.
+    assert not (Path(here[3]) / "gallery.sqlite3-wal").exists()
+
+
+def test_labels_are_shown_as_they_are(
+    drawn: Path, here: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "[b]-1.jpg").write_bytes(next((drawn / "query").iterdir()).read_bytes())
+    pattern = r"(?P<person>\[b\])-(?P<camera>\d)"
+    assert run(["index", str(own), "--collection", "own", "--pattern", pattern, *here]) == 0
+    assert run(["search", str(own / "[b]-1.jpg"), "--collection", "own", *here]) == 0
+    assert "[b]" in capsys.readouterr().out
 
 
 def test_ctrl_c_during_index_keeps_what_was_acknowledged(here: list[str], tmp_path: Path, drawn: Path) -> None:

@@ -1,5 +1,7 @@
 """File names to records, and which items a filter accepts."""
 
+import os
+
 import pytest
 
 from app.core.records import Filter, Item, Label, NamePattern, is_background, label_files, require_labels, sort_names
@@ -77,6 +79,23 @@ def test_a_folder_in_which_no_name_fits_is_refused_with_five_of_them() -> None:
 
 def test_names_are_sorted_by_bytes() -> None:
     assert sort_names(["b", "é", "a", "B", "Z"]) == ["B", "Z", "a", "b", "é"]
+
+
+def test_names_that_are_not_utf8_are_sorted_and_skipped() -> None:
+    broken = os.fsdecode(b"\xff.jpg")
+    assert sort_names([broken, "a.jpg"]) == ["a.jpg", broken]
+    files = label_files([broken, "a.jpg"], NamePattern())
+    assert (files.unlabelled, files.skipped) == (("a.jpg",), (broken,))
+
+
+def test_a_pattern_that_takes_for_ever_is_refused_in_time() -> None:
+    with pytest.raises(BadField, match=r"takes more than 0\.2 s"):
+        NamePattern(r"(?P<person>(?:a|a|aa)+)(?P<camera>[xyz])").read("a" * 80)
+
+
+def test_only_market1501s_zero_is_background() -> None:
+    assert NamePattern("market1501").has_background
+    assert not NamePattern("msmt17").has_background
 
 
 @pytest.mark.parametrize(("person", "background"), [("0000", True), ("0", True), ("0010", False), ("anna", False)])

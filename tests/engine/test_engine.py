@@ -57,6 +57,8 @@ class Broken(MemoryEmbedder):
                 return vectors[:-1]
             case "wrong width":
                 return vectors[:, :-1]
+            case "nothing":
+                return None  # type: ignore[return-value]  # what a faulty adapter may do
         vectors[crops[:, 0, 0, 0] == 13] = np.nan  # "poisoned"
         return vectors
 
@@ -146,13 +148,53 @@ async def test_a_caller_that_left_costs_no_batch() -> None:
     await engine.close()
 
 
-@pytest.mark.parametrize("how", ["raises", "too few", "wrong width"])
+@pytest.mark.parametrize("how", ["raises", "too few", "wrong width", "nothing"])
 async def test_a_device_that_fails_answers_every_waiter_and_the_lane_goes_on(how: str) -> None:
     engine = Engine(Broken(how))
     await engine.start()
     for _ in range(2):
         answers = await asyncio.gather(*(engine.embed([crop(i)]) for i in range(3)), return_exceptions=True)
         assert all(isinstance(answer, DeviceFailed) for answer in answers)
+    await engine.close()
+
+
+class Clumsy(Recorder):
+    """An observer with a mistake in it."""
+
+    def batch(self, size: int, waited_s: Sequence[float], infer_s: float) -> None:
+        super().batch(size, waited_s, infer_s)
+        if len(self.batches) == 1:
+            raise RuntimeError("cannot count")
+
+
+async def test_a_mistake_of_ours_is_an_answer_too_and_the_lane_goes_on() -> None:
+    engine = Engine(MemoryEmbedder(), observer=Clumsy(), plan=lambda waiting: 0)  # a plan that launches nothing
+    await engine.start()
+    with pytest.raises(DeviceFailed):
+        await engine.embed([crop(1)])
+    odd = asyncio.create_task(engine.embed([crop(1), np.zeros((2, 2, 3), dtype=np.uint8)]))
+    with pytest.raises(DeviceFailed):
+        await odd
+    assert len(await engine.embed([crop(1)])) == 1
+    await engine.close()
+
+
+async def test_places_of_callers_that_left_are_free_at_once() -> None:
+    device = Held()
+    engine = Engine(device, max_waiting=2)
+    await engine.start()
+    running = asyncio.create_task(engine.embed([crop(0)]))
+    await begun(device)
+    gone = asyncio.create_task(engine.embed([crop(1), crop(2)]))
+    while engine.waiting < 2:
+        await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait([gone])
+    stays = asyncio.create_task(engine.embed([crop(3), crop(4)]))
+    while engine.waiting < 2:
+        await asyncio.sleep(0)
+    device.leave.release(2)
+    await asyncio.gather(running, stays)
     await engine.close()
 
 
