@@ -50,14 +50,6 @@ class Client:
     ) -> None:
         await self._http.aclose()
 
-    async def model(self) -> Json:
-        """What `GET /v1/model` shows."""
-        return await self._json("GET", "/v1/model")
-
-    async def collections(self) -> list[Json]:
-        """All collections."""
-        return cast(list[Json], (await self._json("GET", "/v1/collections"))["collections"])
-
     async def put_collection(self, name: str, keep_crops: bool | None = None) -> Json:
         """Make a collection, or find it."""
         return await self._json("PUT", _path(name), json={"keep_crops": keep_crops})

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from app.api import problems
+from app.api.examples import EXAMPLES
 from app.api.guard import Guard
 from app.api.limits import RequestLimits
 from app.api.middleware import Envelope
@@ -82,6 +83,8 @@ def _docs(app: FastAPI) -> None:
             models.update(described.pop("$defs", {}))
             models[model.__name__] = described
         models.pop("HTTPValidationError", None)
+        for example_of, example in EXAMPLES.items():
+            models[example_of.__name__]["examples"] = [example]
         for operation in (o for path in schema["paths"].values() for o in path.values()):
             if "HTTPValidationError" in str(
                 operation["responses"].get("422")

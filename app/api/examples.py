@@ -1,0 +1,87 @@
+"""One example of each body, for OpenAPI. A test validates every one."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.api import schemas
+
+_MODEL = {"fingerprint": "onnx-fp32-3f9a61c2b07d4e85", "label": "demo model, trained on drawn people, not for real use"}
+_ID = "e56fcfea3bcbb8b3f49a9593b8f9100bde724e16d3ea56a82fca4fa503c50123"
+_PERSON = {
+    "person_id": "0005",
+    "camera_id": "2",
+    "captured_at": "2026-03-01T10:00:00Z",
+    "source": "0005_c2_f0046985.jpg",
+}
+_COLLECTION = {
+    "name": "lobby",
+    "items": 852,
+    "keep_crops": False,
+    "fingerprint": "onnx-fp32-3f9a61c2b07d4e85",
+    "dim": 2048,
+    "created_at": "2026-03-01T09:00:00Z",
+}
+_ITEM = {"id": _ID, "sha256": _ID, "attributes": {"coat": "red"}, **_PERSON}
+_PROBLEM = {
+    "type": "urn:reid:problem:bad_image",
+    "title": "Unprocessable Entity",
+    "status": 422,
+    "code": "bad_image",
+    "detail": "x.jpg: not a whole JPEG, PNG, WEBP or BMP image",
+    "request_id": "f40e24dcc52c443abf13e45a96aaf366",
+}
+_MATCHES = [{"rank": 1, "id": _ID, "score": 0.806, **_PERSON}]
+_SEARCHED = {"decode": 1.2, "queue": 0.04, "infer": 6.1, "search": 1.1}
+_REPORT = {
+    "mAP": 0.983,
+    "rank1": 0.996,
+    "rank5": 1.0,
+    "rank10": 1.0,
+    "rank20": 1.0,
+    "rank50": 1.0,
+    "valid_queries": 240,
+    "queries": 252,
+    "gallery": 852,
+}
+_COUNTS = {"used": 852, "junk": 0, "skipped": 1, "refused": []}
+
+EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
+    schemas.Problem: _PROBLEM,
+    schemas.CollectionIn: {"keep_crops": True},
+    schemas.CollectionOut: _COLLECTION,
+    schemas.Collections: {"collections": [_COLLECTION]},
+    schemas.ItemOut: _ITEM,
+    schemas.ItemPage: {"items": [_ITEM], "next_cursor": _ID},
+    schemas.IngestAnswer: {
+        "results": [
+            {"name": "0005_c2_f0046985.jpg", "id": _ID, "status": "added"},
+            {"name": "x.jpg", "id": None, "status": "refused", "error": _PROBLEM},
+        ],
+        "model": _MODEL,
+        "timings_ms": {"embed": 210.3, "commit": 4.1},
+    },
+    schemas.QueryIn: {"image": "/9j/4AAQSkZJRg==", "k": 5, "camera_id": "2"},
+    schemas.SearchAnswer: {"matches": _MATCHES, "model": _MODEL, "timings_ms": _SEARCHED},
+    schemas.BatchIn: {"queries": [{"image": "/9j/4AAQSkZJRg==", "k": 5}, {"vector": [0.12, -0.03]}]},
+    schemas.BatchAnswer: {
+        "results": [{"matches": _MATCHES}, {"error": _PROBLEM}],
+        "model": _MODEL,
+        "timings_ms": _SEARCHED,
+    },
+    schemas.ImagesIn: {"image": ["/9j/4AAQSkZJRg=="]},
+    schemas.EmbeddingsAnswer: {
+        "vectors": [[0.6, -0.8]],
+        "norms": [21.7],
+        "dim": 2,
+        "model": _MODEL,
+        "timings_ms": {"decode": 1.2, "queue": 0.04, "infer": 6.1},
+    },
+    schemas.EvaluateIn: {"folder": "/data/market", "pattern": "market1501"},
+    schemas.EvaluateAnswer: {
+        "protocols": {"instance": _REPORT},
+        "data": {"folder": "market", "query": _COUNTS, "gallery": _COUNTS},
+        "model": _MODEL,
+        "timings_ms": {"embed": 5301.0, "rank": 14.3},
+    },
+}

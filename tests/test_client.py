@@ -1,0 +1,87 @@
+"""The typed client against a real service: each call, and what a server's refusal becomes."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from app.api import create_app
+from app.client import Client, CropFile
+from app.demo.dataset import Recipe, draw_dataset
+from app.errors import BadField, BadSettings, ServerRefused, ServerUnreachable
+from app.settings import Settings
+from app.wiring import open_service
+
+pytestmark = pytest.mark.anyio
+JPEGS = [crop.jpeg for crop in draw_dataset(Recipe(seed=2, persons=2, distractors=0, cameras=2))]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def client(tiny_model_directory: Path, tmp_path: Path) -> AsyncIterator[Client]:
+    settings = Settings(model_dir=tiny_model_directory, data_dir=tmp_path, data_roots=(tmp_path,), threads=1)
+    async with open_service(settings) as service:
+        await service.start()
+        async with Client("http://reid", httpx.ASGITransport(create_app(service))) as opened:
+            yield opened
+
+
+async def test_a_crop_goes_in_and_is_found(client: Client) -> None:
+    await client.put_collection("a-b", keep_crops=True)
+    results = await client.add(
+        "a-b", [CropFile(f"{i}.jpg", jpeg, {"person_id": str(i)}) for i, jpeg in enumerate(JPEGS)]
+    )
+    assert [result["status"] for result in results] == ["added"] * len(JPEGS)
+    answer = await client.search("a-b", JPEGS[1], k=1, camera_id=None)
+    assert answer["matches"][0]["person_id"] == "1"
+    many = await client.search_many("a-b", [("x.jpg", JPEGS[0]), ("y.jpg", JPEGS[2])], k=1)
+    assert [r["matches"][0]["person_id"] for r in many["results"]] == ["0", "2"]
+
+
+async def test_vectors_come_as_bytes(client: Client) -> None:
+    unit, norms, answer = await client.embed([("x.jpg", jpeg) for jpeg in JPEGS[:2]])
+    vectors = np.frombuffer(unit, dtype="<f4").reshape(2, answer["dim"])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert len(norms) == 2 * 4
+
+
+async def test_a_refusal_carries_the_servers_sentence_and_status(client: Client) -> None:
+    with pytest.raises(ServerRefused, match="there is no collection 'nowhere'") as refusal:
+        await client.search("nowhere", JPEGS[0])
+    assert refusal.value.answered == 404
+    with pytest.raises(ServerRefused, match="REID_DATA_ROOTS"):
+        await client.evaluate("/", "auto")
+
+
+async def test_names_cannot_become_other_routes(client: Client) -> None:
+    for name in ("a?b", "a#b", "a/items", "..", "a\nb"):
+        with pytest.raises(ServerRefused) as refusal:
+            await client.put_collection(name)
+        assert refusal.value.answered in (404, 405, 422)
+    with pytest.raises(BadField, match="empty"):
+        await client.put_collection("")
+
+
+async def test_an_overloaded_server_is_asked_again_when_it_says() -> None:
+    answers = iter(
+        [httpx.Response(429, headers={"retry-after": "0"}, json={"detail": "full"}), httpx.Response(200, json={"a": 1})]
+    )
+    async with Client("http://reid", httpx.MockTransport(lambda _: next(answers))) as client:
+        assert await client.evaluate("x", "auto") == {"a": 1}
+
+
+async def test_what_is_no_server_of_ours_is_told_in_a_sentence() -> None:
+    async with Client("http://reid", httpx.MockTransport(lambda _: httpx.Response(200, text="<html>"))) as client:
+        with pytest.raises(ServerRefused, match="not this service"):
+            await client.evaluate("x", "auto")
+    async with Client("http://127.0.0.1:9") as client:
+        with pytest.raises(ServerUnreachable, match="no answer from"):
+            await client.evaluate("x", "auto")
+    with pytest.raises(BadSettings, match="no address"):
+        Client("http://[::1")
