@@ -99,10 +99,17 @@ def build_service(directory: ModelDirectory, embedder: Embedder, store: GalleryS
 
 
 def facts() -> Mapping[str, str]:
-    """Versions that matter when something is off."""
+    """Versions, and what of the CPU is used: what matters when something is off."""
+    from app.adapters.local_gallery import simd_level
+
     names = ("reid-service", "onnxruntime", "faiss-cpu", "numpy", "pillow")
     found = {name: installed(name) for name in names}
-    return {"version": found.pop("reid-service"), "python": platform.python_version(), **found}
+    return {
+        "version": found.pop("reid-service"),
+        "python": platform.python_version(),
+        **found,
+        "faiss_simd": simd_level(),
+    }
 
 
 def installed(package: str) -> str:

@@ -1,9 +1,12 @@
 """What tests of several parts share."""
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+from tests.server import Server
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +29,19 @@ def tiny_model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = read_checkpoint(folder / "tiny.ckpt")
     build(weights, folder / "model", Options(batch_sizes=(1, 4)), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     return folder / "model"
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts `reid serve` with the options given; whatever still runs at the end of the test is killed."""
+    running: list[Server] = []
+
+    def start(*arguments: str) -> Server:
+        running.append(Server(*arguments))
+        return running[-1]
+
+    yield start
+    for server in running:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.communicate()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from app.cli.main import run
 from app.core.manifest import ONNX_FP32
 from app.core.preprocess import decode, normalise
 from app.demo.dataset import Recipe, write_folder
+from tests.server import Server
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,38 +118,9 @@ def test_doctor_finds_a_sound_installation_sound(here: list[str], capsys: pytest
     assert "FAIL" not in said
 
 
-class Server:
-    """`reid serve` in a process of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            "REID_LOG_LEVEL": "warning",
-        }  # little to drain
-        command = [sys.executable, "-m", "app", "serve", "--port", "0", *arguments]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
-        assert self.process.stderr
-        first = self.process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:[1-9]\d*", first)
-        assert found, first + self.process.stderr.read()
-        self.url = found[0]
-
-    def stop(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        self.process.communicate(timeout=20)
-        return self.process.returncode
-
-
 @pytest.fixture
-def server(here: list[str], drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    running = Server(*here)
-    try:
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.process.kill()
-            running.process.communicate()
+def server(serve: Callable[..., Server], here: list[str]) -> Server:
+    return serve(*here)
 
 
 def test_the_same_commands_against_a_server(

@@ -4,5 +4,6 @@ Set OMP_NUM_THREADS=1 before this is imported (`app.__main__` does): FAISS answe
 """
 
 from app.adapters.local_gallery.gallery import LocalGallery
+from app.adapters.local_gallery.index import simd_level
 
-__all__ = ["LocalGallery"]
+__all__ = ["LocalGallery", "simd_level"]

@@ -17,6 +17,11 @@ _NEAR = 1e-5  # float32 sums of 2048 products are off by less than this: nearer 
 _SPARE = 8  # asked for beyond k, so that a first search mostly reaches past the ties
 
 
+def simd_level() -> str:
+    """The instruction set that FAISS uses on this machine, such as `AVX512`: it decides the speed of a search."""
+    return str(faiss.SIMDConfig.get_level_name())
+
+
 class ExactIndex:
     """Unit vectors in memory, immutable after its making."""
 
