@@ -36,11 +36,11 @@ class _Out(BaseModel):
 class Problem(_Out):
     """An error, as RFC 9457 has it."""
 
-    type: str = Field(examples=["urn:reid:problem:bad_image"])
+    type: str
     title: str
     status: int
-    code: str = Field(examples=["bad_image"])
-    detail: str = Field(examples=["x.jpg: not a whole JPEG, PNG, WEBP or BMP image"])
+    code: str
+    detail: str
     request_id: str
     field: str | None = None
     errors: list[dict[str, str]] | None = None
@@ -49,8 +49,8 @@ class Problem(_Out):
 class ModelName(_Out):
     """Which model made the vectors."""
 
-    fingerprint: str = Field(examples=["onnx-fp32-3f9a61c2b07d4e85"])
-    label: str = Field(examples=["demo model, trained on drawn people, not for real use"])
+    fingerprint: str
+    label: str
 
     @classmethod
     def of(cls, model: LoadedModel) -> Self:
@@ -67,7 +67,7 @@ class CollectionIn(_In):
 class CollectionOut(_Out):
     """A collection."""
 
-    name: str = Field(examples=["lobby"])
+    name: str
     items: int
     keep_crops: bool
     fingerprint: str
@@ -98,10 +98,10 @@ class ItemOut(_Out):
     """A crop's entry in a collection."""
 
     id: str
-    person_id: str | None = Field(examples=["0005"])
-    camera_id: str | None = Field(examples=["2"])
+    person_id: str | None
+    camera_id: str | None
     captured_at: datetime | None
-    source: str | None = Field(examples=["0005_c2_f0046985.jpg"])
+    source: str | None
     sha256: str
     attributes: Mapping[str, str]
 
@@ -249,7 +249,7 @@ class BatchAnswer(_Out):
 class ImagesIn(_In):
     """One image in base64, or several."""
 
-    image: str | Annotated[list[str], Field(min_length=1, max_length=1000)] = Field(examples=[["/9j/4AAQSkZJRg..."]])
+    image: str | Annotated[list[str], Field(min_length=1, max_length=1000)]
 
     def all(self) -> list[str]:
         """The images as a list."""
@@ -269,7 +269,7 @@ class EmbeddingsAnswer(_Out):
 class EvaluateIn(_In):
     """A folder with `query/` and `bounding_box_test/` below one of REID_DATA_ROOTS."""
 
-    folder: str = Field(min_length=1, max_length=4096, examples=["/data/market"])
+    folder: str = Field(min_length=1, max_length=4096)
     pattern: str = Field(
         "auto", max_length=1000, description="auto, duke, market1501, msmt17, or a regular expression."
     )

@@ -72,6 +72,12 @@ class Recorder:
         self.batches.append((size, len(waited_s)))
 
 
+async def queued(engine: Engine, crops: int) -> None:
+    """Returns once so many wait; each turn of the loop lets the others go on."""
+    while engine.waiting < crops:
+        await asyncio.sleep(0)
+
+
 async def begun(device: Held) -> None:
     assert await asyncio.to_thread(device.running.acquire, timeout=10)
 
@@ -93,8 +99,7 @@ async def test_an_idle_device_starts_at_once_and_a_batch_forms_while_it_is_busy(
     first = asyncio.create_task(engine.embed([crop(0)]))
     await begun(device)  # with one crop: nobody waited for company
     rest = [asyncio.create_task(engine.embed([crop(i)])) for i in range(1, 12)]
-    while engine.waiting < 11:
-        await asyncio.sleep(0)
+    await queued(engine, 11)
     device.leave.release(3)
     await asyncio.gather(first, *rest)
     assert device.sizes == [1, 8, 3]  # never above the largest size
@@ -109,8 +114,7 @@ async def test_a_full_queue_refuses_all_of_a_request_and_says_when_to_come_back(
     running = asyncio.create_task(engine.embed([crop(0)]))
     await begun(device)
     waiting = asyncio.create_task(engine.embed([crop(1)]))
-    while engine.waiting < 1:
-        await asyncio.sleep(0)
+    await queued(engine, 1)
     with pytest.raises(Overloaded) as refusal:
         await engine.embed([crop(2), crop(3)])
     assert refusal.value.retry_after_s >= 1
@@ -138,8 +142,7 @@ async def test_a_caller_that_left_costs_no_batch() -> None:
     await begun(device)
     gone = asyncio.create_task(engine.embed([crop(1), crop(2)]))
     stays = asyncio.create_task(engine.embed([crop(3)]))
-    while engine.waiting < 3:
-        await asyncio.sleep(0)
+    await queued(engine, 3)
     gone.cancel()
     await asyncio.wait([gone])
     device.leave.release(2)
@@ -186,13 +189,11 @@ async def test_places_of_callers_that_left_are_free_at_once() -> None:
     running = asyncio.create_task(engine.embed([crop(0)]))
     await begun(device)
     gone = asyncio.create_task(engine.embed([crop(1), crop(2)]))
-    while engine.waiting < 2:
-        await asyncio.sleep(0)
+    await queued(engine, 2)
     gone.cancel()
     await asyncio.wait([gone])
     stays = asyncio.create_task(engine.embed([crop(3), crop(4)]))
-    while engine.waiting < 2:
-        await asyncio.sleep(0)
+    await queued(engine, 2)
     device.leave.release(2)
     await asyncio.gather(running, stays)
     await engine.close()
@@ -228,8 +229,7 @@ async def test_closing_does_not_wait_for_a_stuck_queue_for_ever() -> None:
     running = asyncio.create_task(engine.embed([crop(0)]))
     await begun(device)
     waiting = asyncio.create_task(engine.embed([crop(1)]))
-    while engine.waiting < 1:
-        await asyncio.sleep(0)
+    await queued(engine, 1)
     closing = asyncio.create_task(engine.close(drain_s=0.01))
     with pytest.raises(NotReady):
         await waiting
