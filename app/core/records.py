@@ -18,7 +18,7 @@ PATTERNS: Mapping[str, str] = {
     "msmt17": r"(?P<person>\d+)_\d+_(?P<camera>\d+)_",
 }
 MSMT17 = "msmt17"  # its person 0000 is a person; Market-1501's 0000 is background
-PATTERN_TIMEOUT_S = 0.2  # a pattern is the caller's: some take for ever on some names, and would hold the whole server
+PATTERN_TIMEOUT_S = 0.2
 AUTO = r"(?P<person>-?\d+)_c(?P<camera>\d+)(?:s\d+)?[_.]"  # Duke, Market-1501, Occluded-Duke, CUHK03-NP
 
 Outcome = Literal["added", "unchanged", "updated"]
@@ -91,6 +91,8 @@ class NamePattern:
     """
 
     def __init__(self, pattern: str = "auto") -> None:
+        # Ours end soon; a caller's may take for ever on some names, and would hold the whole server.
+        self._timeout_s = None if pattern == "auto" or pattern in PATTERNS else PATTERN_TIMEOUT_S
         self.has_background = pattern in ("auto", "duke", "market1501")
         expression = AUTO if pattern == "auto" else PATTERNS.get(pattern, pattern)
         try:
@@ -105,7 +107,7 @@ class NamePattern:
     def read(self, name: str) -> Label | None:
         """The label in a base name, anchored at its beginning; None where the name does not fit. Raises BadField."""
         try:
-            found = self._expression.match(name, timeout=PATTERN_TIMEOUT_S)
+            found = self._expression.match(name, timeout=self._timeout_s)
         except TimeoutError as error:
             raise BadField("pattern", f"takes more than {PATTERN_TIMEOUT_S} s on the name {name!r}") from error
         if not found or found["person"] is None or found["camera"] is None:

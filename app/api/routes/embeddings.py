@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Request, Response
 
+from app.api.departure import while_connected
 from app.api.limits import RequestLimits
 from app.api.problems import responses
 from app.api.routes.search import image_body
@@ -36,7 +37,8 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
         """Unit vectors of pictures, with their raw norms: JSON, or by `Accept` base64 of float32 or a .npy file of the vectors."""
         service.require_ready()
         stages: Stages = request.state.stages
-        embedded = await service.embedding.embed(await _uploads(request, limits.crops), stages)
+        uploads = await _uploads(request, limits.crops)
+        embedded = await while_connected(request, service.embedding.embed(uploads, stages))
         accept = request.headers.get("accept", "")
         if NPY in accept:
             return Response(_npy(embedded.vectors), media_type=NPY, headers={"X-Reid-Model": service.model.fingerprint})

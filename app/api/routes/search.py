@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
+from app.api.departure import while_connected
 from app.api.limits import RequestLimits
 from app.api.problems import problem_of, responses
 from app.api.schemas import (
@@ -58,7 +59,7 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
             query = await _query(body.model_copy(update=_unless_set(options, body)), "")
         else:
             query = SearchQuery(only_one(await read_images(request, 2)), options.options())
-        matches = await service.search.one(collection, query, stages)
+        matches = await while_connected(request, service.search.one(collection, query, stages))
         return SearchAnswer(matches=MatchOut.listed(matches), model=ModelName.of(service.model), timings_ms=stages.ms)
 
     @routes.post(
@@ -81,7 +82,7 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
             queries = [await _query(row, f"queries.{i}.") for i, row in enumerate(rows)]
         else:
             queries = [SearchQuery(image, options.options()) for image in await read_images(request, limits.crops)]
-        answers = await service.search.many(collection, queries, stages)
+        answers = await while_connected(request, service.search.many(collection, queries, stages))
         results = [_result(answer, request.state.request_id) for answer in answers]
         return BatchAnswer(results=results, model=ModelName.of(service.model), timings_ms=stages.ms)
 
