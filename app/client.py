@@ -50,6 +50,10 @@ class Client:
     ) -> None:
         await self._http.aclose()
 
+    async def stats(self) -> Json:
+        """What is going on."""
+        return await self._json("GET", "/v1/stats")
+
     async def put_collection(self, name: str, keep_crops: bool | None = None) -> Json:
         """Make a collection, or find it."""
         return await self._json("PUT", _path(name), json={"keep_crops": keep_crops})

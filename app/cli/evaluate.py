@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from app.cli.common import Data, JsonPath, Model, Pattern, Target, Url, connect, notes, out, write_json
+from app.cli.common import Data, JsonPath, Model, Pattern, Target, Url, connect, out, progress, write_json
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,8 +32,13 @@ def evaluate(
 async def _evaluate(target: Target, folder: Path, pattern: str) -> dict[str, Any]:
     path = str(folder.resolve()) if target.url is None or folder.exists() else str(folder)
     async with connect(target, stored=False, root=folder) as client:
-        with notes.status("embedding and ranking"):
-            return await client.evaluate(path, pattern)
+        work = asyncio.create_task(client.evaluate(path, pattern))
+        with progress("crops") as bar:
+            task = bar.add_task("evaluating", total=None)
+            while not (await asyncio.wait({work}, timeout=0.5))[0]:
+                counts = (await client.stats())["evaluating"]
+                bar.update(task, completed=counts["done"], total=counts["total"] or None)
+        return await work
 
 
 def _show(answer: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """The accuracy number: a labelled folder through the serving path, ranked exactly, reported by named protocol."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,11 +39,32 @@ class Evaluation:
     gallery: FolderCounts
 
 
+@dataclass(slots=True)
+class Progress:
+    """Crops embedded so far and crops to embed, of all evaluations that run."""
+
+    running: int = 0
+    done: int = 0
+    total: int = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """While one evaluation runs; the counts begin anew after the last."""
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+            if not self.running:
+                self.done = self.total = 0
+
+
 class Evaluate:
     """Evaluates folders below the allowed roots."""
 
     def __init__(self, embedding: Embedding, roots: Sequence[Path]) -> None:
         self._embedding = embedding
+        self.progress = Progress()
         self._roots = [root.resolve() for root in roots]
 
     async def folder(self, path: str, pattern: str, stages: Stages) -> Evaluation:
@@ -52,9 +74,12 @@ class Evaluate:
         """
         names = NamePattern(pattern)
         root = self._find(path)
-        with stages.measure("embed"):
-            query, query_counts = await self._embed_folder(root / QUERY, names, drop_background=True)
-            gallery, gallery_counts = await self._embed_folder(root / GALLERY, names, drop_background=False)
+        with stages.measure("embed"), self.progress.one():
+            asked = await asyncio.to_thread(_list, root / QUERY, names, ask_for=True)
+            kept = await asyncio.to_thread(_list, root / GALLERY, names, ask_for=False)
+            self.progress.total += len(asked.labelled) + len(kept.labelled)
+            query, query_counts = await self._embed_folder(root / QUERY, asked)
+            gallery, gallery_counts = await self._embed_folder(root / GALLERY, kept)
         numbers = _numbered([*query.labels, *gallery.labels])
         with stages.measure("rank"):
             report = await asyncio.to_thread(evaluate_instance, query.arrays(*numbers), gallery.arrays(*numbers))
@@ -79,25 +104,16 @@ class Evaluate:
             raise BadInput(f"{path!r} is no folder with {QUERY} and {GALLERY} in it")
         return root
 
-    async def _embed_folder(
-        self, folder: Path, pattern: NamePattern, drop_background: bool
-    ) -> "tuple[_Rows, FolderCounts]":
-        files = await asyncio.to_thread(_list, folder, pattern)
-        wanted = [
-            row
-            for row in files.labelled
-            if not (drop_background and pattern.has_background and is_background(row[1].person_id))
-        ]
+    async def _embed_folder(self, folder: Path, files: NamedFiles) -> "tuple[_Rows, FolderCounts]":
         in_flight = asyncio.Semaphore(_IN_FLIGHT)
-        vectors = await asyncio.gather(*(self._vector(folder / name, in_flight) for name, _ in wanted))
-        good = [(v, label) for v, (_, label) in zip(vectors, wanted, strict=True) if not isinstance(v, ReidError)]
-        refused = tuple(str(v) for v in vectors if isinstance(v, ReidError))
+        vectors = await asyncio.gather(*(self._vector(folder / name, in_flight) for name, _ in files.labelled))
+        rows = list(zip(vectors, (label for _, label in files.labelled), strict=True))
+        good = [(vector, label) for vector, label in rows if not isinstance(vector, ReidError)]
         if not good:
             raise BadInput(f"no picture in {folder.parent.name}/{folder.name} could be embedded")
-        junk = len(files.junk) + len(files.labelled) - len(wanted)
-        skipped = len(files.skipped) + len(files.unlabelled)
-        rows = _Rows(np.stack([vector for vector, _ in good]), [label for _, label in good])
-        return rows, FolderCounts(len(good), junk, skipped, refused)
+        refused = tuple(str(vector) for vector in vectors if isinstance(vector, ReidError))
+        counts = FolderCounts(len(good), len(files.junk), len(files.skipped) + len(files.unlabelled), refused)
+        return _Rows(np.stack([vector for vector, _ in good]), [label for _, label in good]), counts
 
     async def _vector(self, file: Path, in_flight: asyncio.Semaphore) -> Floats | ReidError:
         async with in_flight:
@@ -107,6 +123,7 @@ class Evaluate:
                 return BadImage(f"{file.name}: cannot be read: {error.strerror}")
             upload = Upload(file.name, data)
             answer = await self._embedding.try_one(upload)
+            self.progress.done += 1
         return answer if isinstance(answer, ReidError) else answer[1]
 
 
@@ -138,16 +155,21 @@ def _read(file: Path, most: int) -> bytes:
         return opened.read(most)
 
 
-def _list(folder: Path, pattern: NamePattern) -> NamedFiles:
-    """The pictures of a folder itself; links and subfolders are not followed, only counted."""
+def _list(folder: Path, pattern: NamePattern, ask_for: bool) -> NamedFiles:
+    """The pictures of a folder itself; links and subfolders are not followed, only counted.
+
+    ask_for: these are queries, and background, which is nobody, is junk among them.
+    """
     try:
         entries = list(folder.iterdir())
     except OSError as error:
         raise BadInput(f"folder {folder.name!r} cannot be read: {error.strerror}") from error
-    plain = label_files((entry.name for entry in entries if entry.is_file() and not entry.is_symlink()), pattern)
-    require_labels(plain)
+    files = label_files((entry.name for entry in entries if entry.is_file() and not entry.is_symlink()), pattern)
+    require_labels(files)
     others = tuple(entry.name for entry in entries if not entry.is_file() or entry.is_symlink())
-    return NamedFiles(plain.labelled, plain.unlabelled, plain.junk, (*plain.skipped, *others))
+    nobody = {n for n, label in files.labelled if ask_for and pattern.has_background and is_background(label.person_id)}
+    labelled = tuple(row for row in files.labelled if row[0] not in nobody)
+    return NamedFiles(labelled, files.unlabelled, (*files.junk, *sorted(nobody)), (*files.skipped, *others))
 
 
 def _numbered(labels: Sequence[Label]) -> tuple[dict[str, int], dict[str, int]]:

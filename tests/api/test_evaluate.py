@@ -1,5 +1,6 @@
 """The accuracy number through the running service equals a slow second implementation on the same vectors."""
 
+import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,21 @@ async def test_it_equals_a_slow_second_implementation(http: httpx.AsyncClient, s
         for k in (1, 5, 10, 20, 50):
             assert report[f"rank{k}"] == pytest.approx(np.mean([first <= k for first in firsts]))
         assert (report["valid_queries"], report["gallery"]) == (len(firsts), len(gallery))
+
+
+async def test_progress_shows_while_it_runs_and_is_gone_after(
+    http: httpx.AsyncClient, service: Service, folder: Path
+) -> None:
+    running = asyncio.create_task(http.post("/v1/evaluate", json={"folder": str(folder)}))
+    seen = set()
+    while not running.done():
+        counts = (await http.get("/v1/stats")).json()["evaluating"]
+        seen.add((counts["done"], counts["total"]))
+    crops = sum(len(list((folder / split).iterdir())) for split in ("query", "bounding_box_test"))
+    assert max(done for done, _ in seen) > 0
+    assert max(total for _, total in seen) == crops
+    assert all(done <= total for done, total in seen)
+    assert (await http.get("/v1/stats")).json()["evaluating"] == {"done": 0, "total": 0}
 
 
 async def test_shuffled_pictures_score_less(http: httpx.AsyncClient, folder: Path) -> None:

@@ -31,6 +31,7 @@ def router(service: Service) -> APIRouter:
             "queue_crops": service.engine.waiting,
             "batch_ms": service.readiness.batch_ms,
             "golden_cosine": service.readiness.golden_cosine,
+            "evaluating": {"done": service.evaluate.progress.done, "total": service.evaluate.progress.total},
             "collections": {d.collection.name: d.items for d in await service.galleries.all()},
             **service.facts,
         }
