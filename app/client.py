@@ -58,6 +58,10 @@ class Client:
         """Make a collection, or find it."""
         return await self._json("PUT", _path(name), json={"keep_crops": keep_crops})
 
+    async def delete_collection(self, name: str) -> None:
+        """Remove a collection with everything in it."""
+        await self._json("DELETE", _path(name))
+
     async def add(self, collection: str, crops: Sequence[CropFile]) -> list[Json]:
         """Index crops; one result each, in order."""
         files = [("image", (crop.name, crop.data)) for crop in crops]
@@ -104,6 +108,8 @@ class Client:
             raise ServerUnreachable(f"no answer from {self._url}: {str(error) or type(error).__name__}") from error
         if not response.is_success:
             raise _refusal(response)
+        if response.status_code == 204:
+            return {}
         try:
             return cast(Json, response.json())
         except ValueError as error:

@@ -92,7 +92,7 @@ async def send(
 ) -> Mapping[str, int]:
     """Send files in batches, some at once; how many were added, unchanged, updated, refused. Refusals are printed."""
     counts: Counter[str] = Counter(added=0, unchanged=0, updated=0, refused=0)
-    pieces = iter(list(_pieces(rows)))
+    pieces = _pieces(rows)
     with progress("crops") as bar:
         task = bar.add_task(f"indexing {collection}", total=len(rows))
 

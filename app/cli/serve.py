@@ -88,11 +88,10 @@ class Server(uvicorn.Server):
 async def run_server(app: FastAPI, service: Service, settings: Settings) -> None:
     """Listen, then warm up: `/livez` answers from the start, `/readyz` when requests are taken. Ends at a signal."""
     with listen(settings.host, settings.port) as door:
-        warming = None if service.readiness.ready else asyncio.create_task(service.start())
-        port = door.getsockname()[1]
-        notes.print(f"serving on http://{settings.host}:{port}  ({service.model.label})")
         server = Server(app)
         came = server.stop_on(signal.SIGINT, signal.SIGTERM)
+        warming = None if service.readiness.ready else asyncio.create_task(service.start())
+        notes.print(f"serving on http://{settings.host}:{door.getsockname()[1]}  ({service.model.label})")
         await server.serve(sockets=[door])
         if warming:
             await warming

@@ -17,7 +17,6 @@ PATTERNS: Mapping[str, str] = {
     "market1501": r"(?P<person>-?\d+)_c(?P<camera>\d+)s\d+_",
     "msmt17": r"(?P<person>\d+)_\d+_(?P<camera>\d+)_",
 }
-MSMT17 = "msmt17"  # its person 0000 is a person; Market-1501's 0000 is background
 PATTERN_TIMEOUT_S = 0.2
 AUTO = r"(?P<person>-?\d+)_c(?P<camera>\d+)(?:s\d+)?[_.]"  # Duke, Market-1501, Occluded-Duke, CUHK03-NP
 
@@ -93,6 +92,7 @@ class NamePattern:
     def __init__(self, pattern: str = "auto") -> None:
         # Ours end soon; a caller's may take for ever on some names, and would hold the whole server.
         self._timeout_s = None if pattern == "auto" or pattern in PATTERNS else PATTERN_TIMEOUT_S
+        # Market-1501's person 0000 is background; MSMT17's, and anyone else's, is a person.
         self.has_background = pattern in ("auto", "duke", "market1501")
         expression = AUTO if pattern == "auto" else PATTERNS.get(pattern, pattern)
         try:
