@@ -8,7 +8,13 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary name to write to; it becomes `path` when the block ends well, and is removed when it does not."""
+    """A temporary name to write to; it becomes `path` when the block ends well, and is removed when it does not.
+
+    A device or a pipe (`/dev/null`, `/dev/stdout`) is written as it is: moved over, it would be gone.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial

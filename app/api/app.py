@@ -20,9 +20,8 @@ from app.api.schemas import BatchIn, ImagesIn, Problem, QueryIn
 from app.service import Service
 
 WEB = Path(__file__).parent.parent / "web"
-_SWAGGER = (
-    Path(fastapi_offline.__file__).parent / "static"
-)  # Swagger UI's files; its own page would load them from elsewhere
+# Swagger UI's files, out of an installed package; FastAPI's own page would load them from elsewhere.
+_SWAGGER = Path(fastapi_offline.__file__).parent / "static"
 
 
 def create_app(
@@ -85,10 +84,9 @@ def _docs(app: FastAPI) -> None:
         models.pop("HTTPValidationError", None)
         for example_of, example in EXAMPLES.items():
             models[example_of.__name__]["examples"] = [example]
+        # The framework's own form of a 422 is never sent: we answer with a problem.
         for operation in (o for path in schema["paths"].values() for o in path.values()):
-            if "HTTPValidationError" in str(
-                operation["responses"].get("422")
-            ):  # the framework's; we answer with a problem
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
                 operation["responses"]["422"] = problems.responses(422)[422]
         return schema
 

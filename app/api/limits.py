@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-_FORM = 1.05  # multipart boundaries and headers beside the pictures
-_BASE64 = 1.4
+_BASE64 = 1.4  # base64 over bytes, with line ends; a form adds less
 _SLACK = 64 * 1024
 SMALL_BODY = 64 * 1024  # of a request that carries no picture
 
@@ -18,4 +17,4 @@ class RequestLimits:
 
     def body(self, crops: int) -> int:
         """Bytes of a body with so many crops, as a form or in base64."""
-        return int(crops * self.crop_bytes * max(_FORM, _BASE64)) + _SLACK
+        return int(crops * self.crop_bytes * _BASE64) + _SLACK

@@ -29,6 +29,7 @@ from app.api.guard import LOOPBACK_NAMES
 from app.api.limits import RequestLimits
 from app.client import Client
 from app.errors import BadInput
+from app.files import whole_file
 from app.service import Service
 from app.settings import Settings, is_loopback, read_settings
 from app.wiring import open_service
@@ -125,7 +126,8 @@ def write_json(path: str | None, answer: Any) -> bool:
     if path == "-":
         sys.stdout.write(text + "\n")
         return True
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    with whole_file(Path(path)) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
     return False
 
 

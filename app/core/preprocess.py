@@ -19,22 +19,7 @@ HEIGHT, WIDTH = 256, 128
 MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB; the checkpoint was trained with it
 STD = (0.229, 0.224, 0.225)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-MODES = (
-    "1",
-    "L",
-    "LA",
-    "La",
-    "P",
-    "PA",
-    "RGB",
-    "RGBA",
-    "RGBX",
-    "RGBa",
-    "CMYK",
-    "YCbCr",
-    "LAB",
-    "HSV",
-)  # all of 8 bits or fewer
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")  # what these formats hold at 8 bits a channel or fewer
 
 
 @dataclass(frozen=True, slots=True)
