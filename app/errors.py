@@ -17,11 +17,14 @@ ReidError
 |-- Unavailable 503
 |   |-- NotReady              still warming up, or shutting down
 |   |-- DeviceFailed          the model could not run a batch
+|   |   `-- DeviceLost        and what runs it has to be opened anew
 |   `-- StorageFailed         the disk is full, the database locked or broken
 `-- SetupError 500            seen at start or on the command line, never by a client
     |-- BadModelDirectory
     |-- BadCheckpoint
     |-- VerificationFailed
+    |-- CompileFailed
+    |-- BadDevice             a device that no waiting will bring
     |-- DataDirectoryBusy
     |-- BadSettings
     |-- ServerUnreachable
@@ -154,6 +157,10 @@ class DeviceFailed(Unavailable):
     code = "device_failed"
 
 
+class DeviceLost(DeviceFailed):
+    """The device, or the process that holds it, is gone or not to be trusted any more: open it anew."""
+
+
 class StorageFailed(Unavailable):
     """The gallery's disk or database refused; nothing was half done."""
 
@@ -182,6 +189,18 @@ class VerificationFailed(SetupError):
     """A compiled model does not give the vectors that the checkpoint's network gives."""
 
     code = "verification_failed"
+
+
+class CompileFailed(SetupError):
+    """ATC did not make an OM of a graph."""
+
+    code = "compile_failed"
+
+
+class BadDevice(SetupError):
+    """A device cannot be used as it is set up; trying again changes nothing."""
+
+    code = "bad_device"
 
 
 class DataDirectoryBusy(SetupError):

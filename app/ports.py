@@ -5,6 +5,7 @@ contract suite in `tests/contracts/`. It raises errors of `app.errors` only; any
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,16 @@ from app.core.preprocess import Crop
 from app.core.records import Collection, Filter, Item, Match, Outcome
 
 Floats = npt.NDArray[np.float32]
-__all__ = ["Crop", "Embedder", "Floats", "GalleryStore", "batches"]
+Crops = npt.NDArray[np.uint8] | Sequence[Crop]  # an array [n, 256, 128, 3], or n crops that lie apart
+__all__ = ["Crop", "Crops", "Embedder", "Floats", "GalleryStore", "RunTimes", "batches"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimes:
+    """Of one batch on a device: milliseconds of the run alone, and of the run with the copies to and from the device."""
+
+    execute_ms: float
+    copied_ms: float
 
 
 class Embedder(Protocol):
@@ -36,8 +46,15 @@ class Embedder(Protocol):
     def batch_sizes(self) -> tuple[int, ...]:
         """Batch sizes it runs without waste, ascending. It must accept any size up to the last."""
 
-    def embed(self, crops: npt.NDArray[np.uint8]) -> Floats:
-        """uint8 [n, 256, 128, 3] to raw (not normalised) float32 [n, dim], in order. Raises DeviceFailed."""
+    @property
+    def last_run(self) -> RunTimes | None:
+        """How long the last batch took on the device; None before the first one, and where it cannot be told."""
+
+    def embed(self, crops: Crops) -> Floats:
+        """n crops uint8 [256, 128, 3] to raw (not normalised) float32 [n, dim], in order.
+
+        Raises DeviceFailed; DeviceLost when no further call can succeed and another embedder is to be opened instead.
+        """
 
     def close(self) -> None:
         """Give the device back. No call follows."""

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -28,6 +29,14 @@ class Settings(BaseSettings):
     )
     allow_anonymous: str = Field("", description=f"{ANONYMOUS!r} allows other addresses than loopback without keys.")
     variant: str = Field("onnx-fp32", description="Variant of the model directory to load.")
+    devices: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Devices, separated by commas: cpu, or NPU chips such as ascend:0,ascend:1; none: the variant's own.",
+    )
+    batch_sizes: Annotated[tuple[int, ...], NoDecode] = Field(
+        (), description="Batch sizes to load, separated by commas; none: all that the variant has."
+    )
+    device_timeout_s: float = Field(10.0, gt=0, le=3600, description="Seconds that an NPU may take for a batch.")
     threads: int = Field(0, ge=0, le=1024, description="Threads of the CPU model; 0: one per core.")
     decode_threads: int = Field(2, ge=1, le=64, description="Threads that decode and resize pictures.")
     max_waiting: int = Field(256, ge=1, le=100_000, description="Crops that may wait for the device.")
@@ -40,6 +49,27 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(Path(part) for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @field_validator("devices", "batch_sizes", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("devices")
+    @classmethod
+    def _known_devices(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in value if not re.fullmatch(r"cpu|ascend:\d{1,3}", name)]:
+            raise ValueError(f"{', '.join(unknown)}: a device is `cpu` or `ascend:` and a chip's number")
+        if len(set(value)) < len(value):
+            raise ValueError("a device is named twice")
+        return value
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _sane_sizes(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(not 1 <= size <= 256 for size in value):
+            raise ValueError("batch sizes lie between 1 and 256")
+        return tuple(sorted(set(value)))
 
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Self:

@@ -2,22 +2,23 @@
 
 import os
 import platform
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from app.adapters.model_directory import ModelDirectory
+from app.core.manifest import ACLRUNTIME, ONNXRUNTIME
 from app.core.preprocess import Limits
-from app.engine import Engine
+from app.engine import Device, Engine, Prove
 from app.errors import BadSettings
 from app.ports import Embedder, GalleryStore
 from app.service.embed import Embedding
 from app.service.evaluate import Evaluate
 from app.service.galleries import Galleries
 from app.service.ingest import Ingest
-from app.service.readiness import Readiness
+from app.service.readiness import GoldenProof, Readiness
 from app.service.search import Search
 from app.service.service import LoadedModel, Service
 from app.service.telemetry import Telemetry
@@ -29,33 +30,56 @@ async def open_service(settings: Settings, stored: bool = True) -> AsyncIterator
     """The service over a checked model directory; closed at the end. It is not started: call `service.start()`.
 
     stored=False keeps galleries in memory only, for work that needs none, beside a server that owns the data directory.
-    Raises BadModelDirectory, BadSettings, DataDirectoryBusy.
+    Raises BadModelDirectory, BadDevice, BadSettings, DataDirectoryBusy.
     """
     directory = ModelDirectory.open(settings.model_dir)
+    chosen = devices(directory, settings)
     with ExitStack() as opened:
-        embedder = open_embedder(directory, settings)
-        opened.callback(embedder.close)
         store = open_store(settings) if stored else open_memory_store()
         opened.callback(store.close)
-        service = build_service(directory, embedder, store, settings)
-        opened.pop_all()  # from here on they are the service's to close
+        service = build_service(directory, chosen, store, settings)
+        opened.pop_all()  # from here on the store is the service's to close
     try:
+        await service.engine.open()
         yield service
     finally:
         await service.close()
 
 
-def open_embedder(directory: ModelDirectory, settings: Settings) -> Embedder:
-    """The embedder for the variant that the settings name."""
-    variant = directory.manifest.variant(settings.variant)
-    if variant.runtime != "onnxruntime":
-        raise BadSettings(
-            f"variant {settings.variant!r} needs the runtime {variant.runtime!r}, which this version has not"
-        )
-    from app.adapters.onnx import OnnxEmbedder
+def devices(directory: ModelDirectory, settings: Settings) -> list[Device]:
+    """What runs the variant that the settings name; nothing is opened yet. Raises BadSettings, BadModelDirectory.
 
+    Nothing falls back by itself: a variant for the NPU never runs on the CPU instead.
+    """
+    name, runtime = settings.variant, directory.manifest.variant(settings.variant).runtime
+    makers = {ONNXRUNTIME: ("cpu", _onnx), ACLRUNTIME: ("ascend", _ascend)}
+    if runtime not in makers:
+        raise BadSettings(f"variant {name!r} needs the runtime {runtime!r}, which this version has not")
+    kind, make = makers[runtime]
+    wanted = settings.devices or ({"cpu": "cpu", "ascend": "ascend:0"}[kind],)
+    if foreign := [device for device in wanted if device.partition(":")[0] != kind]:
+        others = ", ".join(n for n, v in directory.manifest.variants.items() if v.runtime != runtime) or "none"
+        raise BadSettings(
+            f"variant {name!r} runs on {kind}, not on {', '.join(foreign)}; variants for other devices here: {others}"
+        )
+    return [Device(device, make(directory, settings, device)) for device in wanted]
+
+
+def _onnx(directory: ModelDirectory, settings: Settings, device: str) -> Callable[[], Embedder]:
+    from app.adapters.onnx import BATCH_SIZES, OnnxEmbedder
+
+    path, fingerprint = directory.artefact(settings.variant), directory.manifest.variant(settings.variant).fingerprint
     threads = settings.threads or len(os.sched_getaffinity(0))
-    return OnnxEmbedder(directory.artefact(settings.variant), variant.fingerprint, directory.manifest.dim, threads)
+    sizes = settings.batch_sizes or BATCH_SIZES
+    return lambda: OnnxEmbedder(path, fingerprint, directory.manifest.dim, threads, sizes)
+
+
+def _ascend(directory: ModelDirectory, settings: Settings, device: str) -> Callable[[], Embedder]:
+    from app.adapters.ascend import open_variant
+    from app.adapters.worker import Deadlines
+
+    chip, deadlines = int(device.partition(":")[2]), Deadlines(run_s=settings.device_timeout_s)
+    return lambda: open_variant(directory, settings.variant, chip, settings.batch_sizes, deadlines)
 
 
 def open_store(settings: Settings) -> GalleryStore:
@@ -72,17 +96,29 @@ def open_memory_store() -> GalleryStore:
     return MemoryStore()
 
 
-def build_service(directory: ModelDirectory, embedder: Embedder, store: GalleryStore, settings: Settings) -> Service:
-    """All use cases over these collaborators."""
+def build_service(
+    directory: ModelDirectory,
+    chosen: Sequence[Device],
+    store: GalleryStore,
+    settings: Settings,
+    prove: Prove | None = None,
+) -> Service:
+    """All use cases over these collaborators. prove: what a device must show; None: the golden crops."""
     telemetry = Telemetry()
-    engine = Engine(embedder, settings.max_waiting, telemetry)
+    golden = directory.golden()
+    engine = Engine(chosen, settings.max_waiting, telemetry, prove=prove or GoldenProof(golden.crops, golden.vectors))
+    model = LoadedModel(
+        directory.manifest.variant(settings.variant).fingerprint,
+        settings.variant,
+        directory.manifest.dim,
+        directory.manifest,
+    )
     pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
     limits = Limits(max_bytes=settings.max_crop_bytes, max_pixels=settings.max_crop_pixels)
     embedding = Embedding(engine, pool, limits)
-    galleries = Galleries(store, embedder.fingerprint, embedder.dim, lambda: datetime.now(UTC))
-    golden = directory.golden()
+    galleries = Galleries(store, model.fingerprint, model.dim, lambda: datetime.now(UTC))
     return Service(
-        model=LoadedModel(embedder.fingerprint, settings.variant, embedder.dim, directory.manifest),
+        model=model,
         engine=engine,
         store=store,
         embedding=embedding,
@@ -91,8 +127,7 @@ def build_service(directory: ModelDirectory, embedder: Embedder, store: GalleryS
         ingest=Ingest(embedding, galleries, store),
         evaluate=Evaluate(embedding, settings.data_roots),
         telemetry=telemetry,
-        readiness=Readiness(),
-        golden=(golden.crops, golden.vectors),
+        readiness=Readiness(engine),
         pool=pool,
         facts=facts(),
     )

@@ -41,7 +41,7 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
     row = re.search(rf"^\| `REID_{name.upper()}` \| ([^|]+) \|", PAGES["settings.md"], re.MULTILINE)
     assert row, name
     default = Settings.model_fields[name].default
-    if isinstance(default, int) or name in ("host", "variant", "log_level"):
+    if isinstance(default, int | float) or name in ("host", "variant", "log_level"):
         assert row[1] == str(default)
 
 

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from app.adapters.checks import checked_collection, checked_crops, checked_items, checked_queries, units_and_norms
 from app.core.preprocess import HEIGHT, Crop
 from app.core.records import Collection, Filter, Item, Match, Outcome
 from app.errors import UnknownCollection, UnknownItem
-from app.ports import Floats
+from app.ports import Crops, Floats, RunTimes
 
 BANDS = 4
 
@@ -24,15 +23,16 @@ class MemoryEmbedder:
 
     fingerprint = "memory-mean-colour-of-4-bands"
     batch_sizes = (1, 2, 4, 8)
+    last_run: RunTimes | None = None
 
     @property
     def dim(self) -> int:
         """13."""
         return BANDS * 3 + 1
 
-    def embed(self, crops: npt.NDArray[np.uint8]) -> Floats:
+    def embed(self, crops: Crops) -> Floats:
         """uint8 [n, 256, 128, 3] to float32 [n, 13]."""
-        bands = crops.reshape(len(crops), BANDS, HEIGHT // BANDS, -1, 3)
+        bands = np.asarray(crops).reshape(len(crops), BANDS, HEIGHT // BANDS, -1, 3)
         means = bands.mean(axis=(2, 3), dtype=np.float64).reshape(len(crops), -1) / 255
         return np.hstack([means, np.ones((len(crops), 1))]).astype(np.float32)
 

@@ -1,13 +1,12 @@
 """Embedder on ONNX Runtime: any CPU, float32 in, float32 out. The only file that imports onnxruntime."""
 
+import time
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-import numpy.typing as npt
-
 from app.core.preprocess import HEIGHT, WIDTH, normalise
 from app.errors import BadModelDirectory, BadSettings, DeviceFailed
+from app.ports import Crops, Floats, RunTimes
 
 try:
     import onnxruntime as ort
@@ -23,8 +22,11 @@ BATCH_SIZES = (1, 2, 4, 8)
 class OnnxEmbedder:
     """One session, called by one thread at a time; one of several threads loses a quarter when several call it."""
 
-    def __init__(self, path: Path, fingerprint: str, dim: int, threads: int = 0) -> None:
+    def __init__(
+        self, path: Path, fingerprint: str, dim: int, threads: int = 0, batch_sizes: tuple[int, ...] = BATCH_SIZES
+    ) -> None:
         """Open the graph. threads: 0 takes one per physical core. Raises BadModelDirectory."""
+        self.last_run: RunTimes | None = None
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only: its warnings are about graph cosmetics
@@ -34,16 +36,20 @@ class OnnxEmbedder:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library raises bare C++ errors of many types
             raise BadModelDirectory(f"{path.name} cannot be loaded: {str(error).splitlines()[0]}") from error
-        self.fingerprint, self.dim, self.batch_sizes = fingerprint, dim, BATCH_SIZES
+        self.fingerprint, self.dim, self.batch_sizes = fingerprint, dim, batch_sizes
         self._input, self._output = self._names(path.name)
 
-    def embed(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def embed(self, crops: Crops) -> Floats:
         """uint8 [n, 256, 128, 3] to raw float32 [n, dim]."""
+        planes = normalise(crops)
+        started = time.perf_counter()
         try:
-            (vectors,) = self._session.run([self._output], {self._input: normalise(crops)})
+            (vectors,) = self._session.run([self._output], {self._input: planes})
         except Exception as error:  # as above
             raise DeviceFailed(f"ONNX Runtime: {str(error).splitlines()[0]}") from error
-        return cast(npt.NDArray[np.float32], vectors)
+        took_ms = (time.perf_counter() - started) * 1000
+        self.last_run = RunTimes(took_ms, took_ms)  # a CPU's memory is the host's: nothing is copied
+        return cast(Floats, vectors)
 
     def _names(self, file: str) -> tuple[str, str]:
         """Names of input and output, once it is sure that this is a graph of the kind."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from app.cli.common import Data, JsonPath, Model, out, write_json
+from app.engine import Lane
 from app.errors import ReidError
 from app.settings import Settings, read_settings
 from app.wiring import facts, open_service, open_store
@@ -52,14 +53,19 @@ async def _model(settings: Settings) -> Check:
     try:
         async with open_service(settings, stored=False) as service:
             await service.start()
-            state = service.readiness
-            if not state.ready:
-                return Check("model", False, state.sentence)
-            times = ", ".join(f"{size}: {ms:.1f}" for size, ms in state.batch_ms.items())
-            found = f"{service.model.label}; {service.model.fingerprint}; golden cosine {state.golden_cosine:.6f}"
-            return Check("model", True, f"{found}; ms by batch size {times}")
+            if not service.readiness.ready:
+                return Check("model", False, service.readiness.sentence)
+            name = f"{service.model.label}; {service.model.fingerprint}"
+            return Check("model", True, "; ".join([name, *map(_device, service.engine.lanes)]))
     except ReidError as error:
         return Check("model", False, str(error))
+
+
+def _device(lane: Lane) -> str:
+    if lane.proof is None:
+        return f"{lane.name} is {lane.state}: {lane.sentence}"
+    times = ", ".join(f"{size}: {ms:.1f}" for size, ms in lane.proof.batch_ms.items())
+    return f"{lane.name}: golden cosine {lane.proof.golden_cosine:.6f}, ms by batch size {times}"
 
 
 def _data(settings: Settings) -> Check:

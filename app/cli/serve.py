@@ -90,7 +90,7 @@ async def run_server(app: FastAPI, service: Service, settings: Settings) -> None
     with listen(settings.host, settings.port) as door:
         server = Server(app)
         came = server.stop_on(signal.SIGINT, signal.SIGTERM)
-        warming = None if service.readiness.ready else asyncio.create_task(service.start())
+        warming = None if service.engine.started else asyncio.create_task(service.start())
         notes.print(f"serving on http://{settings.host}:{door.getsockname()[1]}  ({service.model.label})")
         await server.serve(sockets=[door])
         if warming:

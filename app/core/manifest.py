@@ -12,12 +12,29 @@ from app.errors import BadModelDirectory
 
 MANIFEST_FILE, GOLDEN_FILE = "manifest.json", "golden.npz"
 ONNX_FP32 = "onnx-fp32"
+OM_FP16, OM_FP16_AIPP = "om-fp16", "om-fp16-aipp"
+GOLDEN_COSINE = 0.999  # golden crops: a wrong resize, channel order or weight gives less; fp16 and int8 give more
+ONNXRUNTIME, ACLRUNTIME = "onnxruntime", "aclruntime"  # what a variant runs on
 
 
 class _Fact(BaseModel):
     """Frozen, and closed: an unknown key is a mistake or a newer manifest, and either must be noticed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Compiled(_Fact):
+    """How ATC made an OM, what the OM wants for input, and what it takes of a chip."""
+
+    dtype: Literal["float32", "uint8"]
+    layout: Literal["NCHW", "NHWC"]
+    soc_version: str = Field(description="The only chip it runs on, such as Ascend310P3.")
+    precision_mode: str
+    cann_version: str | None = Field(description="Of the toolkit; None where neither the OM nor the toolkit tells.")
+    gears: tuple[int, ...] = Field((), description="Batch sizes of a dynamic-batch OM, ascending; else empty.")
+    inputs_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Over graph, options, AIPP file and toolkit.")
+    weight_bytes: int | None = Field(None, description="Device memory for weights, as the OM itself says.")
+    work_bytes: int | None = Field(None, description="Device memory for intermediate results, likewise.")
 
 
 class Artefact(_Fact):
@@ -28,6 +45,7 @@ class Artefact(_Fact):
     size_bytes: int = Field(ge=1)
     variant: str | None = None
     batch: int | None = None
+    compiled: Compiled | None = None
 
 
 class Tensor(_Fact):

@@ -6,6 +6,7 @@ by content, never by name, and nothing is decoded before its size is known to be
 """
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,11 +51,17 @@ def decode(data: bytes, name: str, limits: Limits = Limits()) -> Crop:
     return np.asarray(resized)
 
 
-def normalise(crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """uint8 [n, 256, 128, 3] to float32 [n, 3, 256, 128], C-contiguous, bit-equal to ((u8 / 255) - mean) / std in float32."""
-    planes = np.empty((len(crops), 3, *crops.shape[1:3]), dtype=np.float32)
-    for channel in range(3):
-        np.take(_TABLE[channel], crops[..., channel], out=planes[:, channel], mode="clip")  # "raise" copies
+def normalise(
+    crops: npt.NDArray[np.uint8] | Sequence[Crop], out: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
+    """n crops uint8 [256, 128, 3] to float32 [n, 3, 256, 128], C-contiguous.
+
+    Bit-equal to ((u8 / 255) - mean) / std in float32. out: an array to write to instead of a new one.
+    """
+    planes = np.empty((len(crops), 3, HEIGHT, WIDTH), dtype=np.float32) if out is None else out
+    for crop, plane in zip(crops, planes, strict=True):
+        for channel in range(3):
+            np.take(_TABLE[channel], crop[..., channel], out=plane[channel], mode="clip")  # "raise" copies
     return planes
 
 

@@ -1,6 +1,6 @@
-"""Gather single crops into batches for one device. Every crop that enters leaves with a vector or an error.
+"""Gather single crops into batches for the devices. Every crop that enters leaves with a vector or an error.
 
-The engine is work-conserving: an idle device starts at once with what waits, and a batch forms while it is busy; there
+The engine is work-conserving: an idle device starts at once with what waits, and a batch forms while all are busy; there
 is no waiting window. Interactive callers are refused when the queue is full; patient ones (bulk indexing) wait for room.
 """
 
@@ -9,18 +9,19 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from app.errors import DeviceFailed, NotReady, Overloaded, ReidError
-from app.ports import Crop, Embedder, Floats
+from app.core.planner import launch_size
+from app.engine.lane import Device, Lane, Prove, trust
+from app.errors import DeviceFailed, NotReady, Overloaded, ReidError, SetupError
+from app.ports import Crop, Floats
 
 log = logging.getLogger(__name__)
-Plan = Callable[[int], int]  # crops waiting -> crops to launch now
+Plan = Callable[[int, Mapping[int, float]], int]  # crops waiting, milliseconds by batch size -> crops to launch now
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +48,34 @@ class _Waiter:
 
 
 class Engine:
-    """One queue before one embedder.
+    """One queue before one or more devices.
 
-    engine = Engine(embedder, max_waiting=256)
+    engine = Engine([Device("cpu", open_embedder)], max_waiting=256)
+    await engine.open()
     await engine.start()
     (embedding,) = await engine.embed([crop])
     await engine.close()
     """
 
     def __init__(
-        self, embedder: Embedder, max_waiting: int = 256, observer: Observer | None = None, plan: Plan | None = None
+        self,
+        devices: Sequence[Device],
+        max_waiting: int = 256,
+        observer: Observer | None = None,
+        plan: Plan = launch_size,
+        prove: Prove = trust,
+        first_pause_s: float = 1.0,
     ) -> None:
-        self.embedder = embedder
+        self.lanes = [Lane(device, prove, first_pause_s) for device in devices]
         self._max_waiting = max_waiting
         self._observer = observer
-        self._plan: Plan = plan or (lambda waiting: min(waiting, embedder.batch_sizes[-1]))
+        self._plan = plan
         self._waiting: deque[_Waiter] = deque()
         self._filled = asyncio.Event()  # something waits, or the engine is closing
         self._room = asyncio.Event()  # a patient caller may look again
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")  # one thread: it owns the device
-        self._lane: asyncio.Task[None] | None = None
-        self._closing = False
+        self._ending = asyncio.Event()  # no lane need pause any longer
+        self._serving: list[asyncio.Task[None]] = []
+        self._opened = False
         self._crop_s = 0.05  # recent seconds of device time per crop, for Retry-After
 
     @property
@@ -75,22 +83,48 @@ class Engine:
         """Crops in the queue."""
         return len(self._waiting)
 
+    @property
+    def started(self) -> bool:
+        """Whether every device has had its chance to come up."""
+        return bool(self._serving)
+
+    @property
+    def closing(self) -> bool:
+        """Whether no more crops are taken."""
+        return self._ending.is_set()
+
+    async def open(self) -> None:
+        """Open all devices, side by side. Raises a SetupError when no device can ever come."""
+        self._opened = True
+        outcomes = await asyncio.gather(*(lane.open() for lane in self.lanes), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        for failure in failures:
+            if not isinstance(failure, SetupError) or len(failures) == len(self.lanes):
+                raise failure
+
     async def start(self) -> None:
-        """Begin to serve the queue."""
-        self._lane = asyncio.create_task(self._serve(), name="engine lane")
+        """Prove the devices and begin to serve the queue. How each did stands in `lanes`; those lost are tried again.
+
+        Opens them first where that was not done. Raises what `open` raises.
+        """
+        if not self._opened:
+            await self.open()
+        await asyncio.gather(*(lane.prove() for lane in self.lanes))
+        self._serving = [asyncio.create_task(self._serve(lane), name=f"lane {lane.name}") for lane in self.lanes]
 
     async def embed(self, crops: Sequence[Crop], patient: bool = False) -> list[Embedding]:
         """Embed crops uint8 [256, 128, 3], in order.
 
         Raises Overloaded when the queue has no room for all of them (a patient caller waits instead), DeviceFailed when
-        the model fails, NotReady when the engine is closing. When the caller is cancelled its waiting crops leave.
+        the model fails or no device is there, NotReady when the engine is closing. When the caller is cancelled its
+        waiting crops leave.
         """
         if not patient and len(self._waiting) + len(crops) > self._max_waiting:
             self._refuse(len(crops))
         waiters: list[_Waiter] = []
         try:
             for crop in crops:
-                while patient and len(self._waiting) >= self._max_waiting and not self._closing:
+                while patient and len(self._waiting) >= self._max_waiting and not self.closing:
                     self._room.clear()
                     await self._room.wait()
                 waiters.append(self._enter(crop))
@@ -102,25 +136,23 @@ class Engine:
                 self._waiting = deque(waiter for waiter in self._waiting if not waiter.answer.done())
                 self._room.set()
 
-    async def run(self, crops: Crop) -> Floats:
-        """Run one batch uint8 [n, 256, 128, 3] on the device as it is, beside the queue: for warm-up and checks."""
-        return await asyncio.get_running_loop().run_in_executor(self._device, self._embed, crops)
-
     async def close(self, drain_s: float = 10.0) -> None:
-        """Take no more, finish what waits within `drain_s`, answer the rest with NotReady, give the device back."""
-        self._closing = True
+        """Take no more, finish what waits within `drain_s`, answer the rest with NotReady, give the devices back."""
+        self._ending.set()
         self._filled.set()
         self._room.set()
-        if self._lane:
-            await asyncio.wait([self._lane], timeout=drain_s)
-            self._lane.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=drain_s)
+            for task in self._serving:
+                task.cancel()
         _fail(self._waiting, NotReady("the server is shutting down"))
-        await asyncio.get_running_loop().run_in_executor(self._device, self.embedder.close)
-        self._device.shutdown()
+        await asyncio.gather(*(lane.close() for lane in self.lanes))
 
     def _enter(self, crop: Crop) -> _Waiter:
-        if self._closing or self._lane is None:
-            raise NotReady("the server is shutting down" if self._closing else "the model is not loaded yet")
+        if self.closing or not self.started:
+            raise NotReady("the server is shutting down" if self.closing else "the model is not loaded yet")
+        if not any(lane.ready for lane in self.lanes):
+            raise self._no_device()
         waiter = _Waiter(crop, asyncio.get_running_loop().create_future(), time.perf_counter())
         self._waiting.append(waiter)
         self._filled.set()
@@ -133,18 +165,38 @@ class Engine:
             retry_after_s=wait_s,
         )
 
-    async def _serve(self) -> None:
-        while not (self._closing and not self._waiting):
+    def _no_device(self) -> DeviceFailed:
+        return DeviceFailed("no device is there: " + "; ".join(f"{lane.name}: {lane.sentence}" for lane in self.lanes))
+
+    async def _serve(self, lane: Lane) -> None:
+        while not (self.closing and not self._waiting):
+            if lane.state == "failed" or (self.closing and not lane.ready):
+                return
+            if not lane.ready:
+                await self._revive(lane)
+                continue
             await self._filled.wait()
-            if batch := self._take():
-                await self._launch(batch)
-            elif not self._closing:
+            if batch := self._take(lane):
+                await self._launch(lane, batch)
+            elif not self.closing:
                 self._filled.clear()
 
-    def _take(self) -> list[_Waiter]:
+    async def _revive(self, lane: Lane) -> None:
+        """After a pause, open a lost device anew. Where no other serves meanwhile, nobody is left waiting for it."""
+        if not any(other.ready for other in self.lanes):
+            waiting, self._waiting = self._waiting, deque()
+            _fail(waiting, self._no_device())
+            self._room.set()
+        log.info("%s: opened again in %g s", lane.name, lane.pause_s)
+        try:
+            await asyncio.wait_for(self._ending.wait(), lane.pause_s)
+        except TimeoutError:
+            await lane.reopen()
+
+    def _take(self, lane: Lane) -> list[_Waiter]:
         """The next batch, without those whose callers have left."""
         batch: list[_Waiter] = []
-        wanted = max(1, self._plan(len(self._waiting)))
+        wanted = max(1, self._plan(len(self._waiting), lane.proof.batch_ms if lane.proof else {1: 1.0}))
         while self._waiting and len(batch) < wanted:
             waiter = self._waiting.popleft()
             if not waiter.answer.done():
@@ -152,10 +204,10 @@ class Engine:
         self._room.set()
         return batch
 
-    async def _launch(self, batch: list[_Waiter]) -> None:
+    async def _launch(self, lane: Lane, batch: list[_Waiter]) -> None:
         """Run a batch and answer its waiters. Whatever goes wrong is an answer too: a lane that ends leaves all waiting."""
         try:
-            await self._answer(batch)
+            await self._answer(lane, batch)
         except asyncio.CancelledError:
             _fail(batch, NotReady("the server is shutting down"))
             raise
@@ -165,9 +217,9 @@ class Engine:
             log.exception("a batch of %d failed", len(batch))
             _fail(batch, DeviceFailed("the model failed on a batch; the log says why"))
 
-    async def _answer(self, batch: list[_Waiter]) -> None:
+    async def _answer(self, lane: Lane, batch: list[_Waiter]) -> None:
         started = time.perf_counter()
-        vectors = await self.run(np.stack([waiter.crop for waiter in batch]))
+        vectors = await lane.embed([waiter.crop for waiter in batch])
         infer_s = time.perf_counter() - started
         self._crop_s = 0.8 * self._crop_s + 0.2 * infer_s / len(batch)
         waited_s = [started - waiter.entered for waiter in batch]
@@ -178,19 +230,6 @@ class Engine:
                 _fail([waiter], DeviceFailed("the model gave a vector that is not finite"))
             elif not waiter.answer.done():
                 waiter.answer.set_result(Embedding(vector, queue_s, infer_s))
-
-    def _embed(self, crops: Crop) -> Floats:
-        """Runs in the device's thread; whatever goes wrong there becomes one of our errors."""
-        try:
-            vectors = np.asarray(self.embedder.embed(crops))
-        except ReidError:
-            raise
-        except Exception as error:  # the device's library may raise anything
-            log.exception("the embedder failed on a batch of %d", len(crops))
-            raise DeviceFailed("the model failed on a batch; the log says why") from error
-        if vectors.shape != (len(crops), self.embedder.dim):
-            raise DeviceFailed(f"{len(crops)} crops went in, an array of shape {vectors.shape} came out")
-        return vectors
 
 
 def _fail(waiters: Iterable[_Waiter], error: ReidError) -> None:

@@ -1,60 +1,92 @@
 """Whether the service may be trusted with requests: only after every batch size ran and the golden crops came out right."""
 
-import logging
+import statistics
 import time
-from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
+from app.core.manifest import GOLDEN_COSINE
 from app.core.metrics import unit
 from app.core.preprocess import Crop
-from app.engine import Engine
-from app.errors import ReidError
-from app.ports import Floats
+from app.engine import Engine, Proof
+from app.errors import VerificationFailed
+from app.ports import Embedder, Floats
 
-log = logging.getLogger(__name__)
-GOLDEN_COSINE = 0.999  # a wrong resize, channel order or weight gives less; fp16 and int8 give more
+_RUNS, _ENOUGH_S = 5, 0.1  # a batch size is timed so often, or until so much time is spent on it
 
 
-@dataclass(slots=True)
 class Readiness:
-    """The state that `/readyz` shows."""
+    """The state that `/readyz` shows: ready while at least one device is."""
 
-    state: Literal["starting", "ready", "failed", "stopping"] = "starting"
-    sentence: str = "the model is warming up"
-    batch_ms: dict[int, float] = field(default_factory=dict)
-    golden_cosine: float | None = None
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     @property
     def ready(self) -> bool:
         """Whether requests are taken."""
         return self.state == "ready"
 
-    def fail(self, sentence: str) -> None:
-        """Not ready, and why."""
-        log.error("not ready: %s", sentence)
-        self.state, self.sentence = "failed", sentence
+    @property
+    def state(self) -> Literal["starting", "ready", "down", "failed", "stopping"]:
+        """`down`: every device is lost, and tried again; `failed`: no device will come by itself."""
+        if self._engine.closing:
+            return "stopping"
+        if not self._engine.started:
+            return "starting"
+        states = {lane.state for lane in self._engine.lanes}
+        if "ready" in states:
+            return "ready"
+        return "failed" if states == {"failed"} else "down"
+
+    @property
+    def sentence(self) -> str:
+        """The state in words; what is wrong, device by device."""
+        match self.state:
+            case "ready":
+                return "ready"
+            case "starting":
+                return "the model is warming up"
+            case "stopping":
+                return "the server is shutting down"
+        if len(self._engine.lanes) == 1:
+            return self._engine.lanes[0].sentence
+        return "; ".join(f"{lane.name}: {lane.sentence}" for lane in self._engine.lanes)
+
+    @property
+    def golden_cosine(self) -> float | None:
+        """The lowest that a proven device reached."""
+        found = [lane.proof.golden_cosine for lane in self._engine.lanes if lane.proof]
+        return min((cosine for cosine in found if cosine is not None), default=None)
 
 
-async def warm_up(engine: Engine, golden: tuple[Crop, Floats], readiness: Readiness) -> None:
-    """Run and time each batch size, then compare the golden crops' vectors with the manifest's."""
-    crops, expected = golden
-    try:
-        for size in engine.embedder.batch_sizes:
-            batch = np.resize(crops, (size, *crops.shape[1:]))
-            await engine.run(batch)  # the first run allocates
+class GoldenProof:
+    """What an embedder must show: `prove = GoldenProof(crops, vectors)`, then `prove(embedder)`."""
+
+    def __init__(self, crops: Crop, vectors: Floats) -> None:
+        """crops: uint8 [n, 256, 128, 3]; vectors: the model directory's float32 [n, dim] of them."""
+        self._crops, self._vectors = crops, vectors
+
+    def __call__(self, embedder: Embedder) -> Proof:
+        """Run and time each batch size, then compare the golden crops. Raises VerificationFailed, DeviceFailed."""
+        batch_ms = {size: self._time(embedder, size) for size in embedder.batch_sizes}
+        rows = [embedder.embed(self._crops[i : i + 1]) for i in range(len(self._crops))]
+        cosines = (unit(np.concatenate(rows)) * unit(self._vectors)).sum(axis=1)
+        lowest = float(cosines.min())
+        if not lowest >= GOLDEN_COSINE:  # so that NaN fails as well
+            raise VerificationFailed(
+                f"the golden crops' vectors differ from the model directory's: cosine {lowest:.4f}, "
+                f"at least {GOLDEN_COSINE} is needed"
+            )
+        return Proof(batch_ms, lowest)
+
+    def _time(self, embedder: Embedder, size: int) -> float:
+        """Milliseconds of a batch, the median of some."""
+        batch = np.resize(self._crops, (size, *self._crops.shape[1:]))
+        embedder.embed(batch)  # the first run allocates
+        begun, times = time.perf_counter(), list[float]()
+        while not times or (len(times) < _RUNS and time.perf_counter() - begun < _ENOUGH_S):
             started = time.perf_counter()
-            await engine.run(batch)
-            readiness.batch_ms[size] = (time.perf_counter() - started) * 1000
-        rows = [await engine.run(crops[i : i + 1]) for i in range(len(crops))]
-    except ReidError as error:
-        return readiness.fail(f"the warm-up failed: {error}")
-    cosines = (unit(np.concatenate(rows)) * unit(expected)).sum(axis=1)
-    readiness.golden_cosine = float(cosines.min())
-    if not readiness.golden_cosine >= GOLDEN_COSINE:  # so that NaN fails as well
-        return readiness.fail(
-            f"the golden crops' vectors differ from the model directory's: cosine {readiness.golden_cosine:.4f}, "
-            f"at least {GOLDEN_COSINE} is needed"
-        )
-    readiness.state, readiness.sentence = "ready", "ready"
+            embedder.embed(batch)
+            times.append((time.perf_counter() - started) * 1000)
+        return statistics.median(times)

@@ -6,17 +6,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app.core.manifest import ModelManifest
-from app.core.preprocess import Crop
 from app.engine import Engine
 from app.errors import NotReady, UnknownCollection
-from app.ports import Floats, GalleryStore
+from app.ports import GalleryStore
 from app.service.embed import Embedding
 from app.service.evaluate import Evaluate
 from app.service.galleries import Galleries
 from app.service.ingest import Ingest
-from app.service.readiness import Readiness, warm_up
+from app.service.readiness import Readiness
 from app.service.search import Search
-from app.service.telemetry import Telemetry
+from app.service.telemetry import Gauge, Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +47,13 @@ class Service:
     evaluate: Evaluate
     telemetry: Telemetry
     readiness: Readiness
-    golden: tuple[Crop, Floats]
     pool: ThreadPoolExecutor
     facts: Mapping[str, str]  # versions and settings worth showing in /v1/stats
 
     async def start(self) -> None:
-        """Serve the queue, warm up, check the golden crops. Problems show in `readiness`."""
+        """Prove the devices and serve the queue. Problems show in `readiness`."""
         self.telemetry.watch(self._gauges)
         await self.engine.start()
-        await warm_up(self.engine, self.golden, self.readiness)
 
     def require_ready(self) -> None:
         """Raises NotReady with the reason."""
@@ -65,19 +62,22 @@ class Service:
 
     async def close(self) -> None:
         """Finish what waits, then give device, data directory and threads back."""
-        self.readiness.state, self.readiness.sentence = "stopping", "the server is shutting down"
         try:
             await self.engine.close()
         finally:
             self.pool.shutdown(cancel_futures=True)
             self.store.close()
 
-    def _gauges(self) -> Iterable[tuple[str, str, Mapping[str, float]]]:
+    def _gauges(self) -> Iterable[Gauge]:
         items: dict[str, float] = {}
         for collection in self.store.collections():
             with suppress(UnknownCollection):  # deleted meanwhile
                 items[collection.name] = self.store.count(collection.name)
-        yield "reid_ready", "1 when requests are taken.", {"": float(self.readiness.ready)}
-        yield "reid_queue_crops", "Crops that wait for the device.", {"": float(self.engine.waiting)}
+        ready = {lane.name: float(lane.ready) for lane in self.engine.lanes}
+        restarts = {lane.name: float(lane.restarts) for lane in self.engine.lanes}
+        yield Gauge("reid_ready", "1 when requests are taken.", {"": float(self.readiness.ready)})
+        yield Gauge("reid_queue_crops", "Crops that wait for a device.", {"": float(self.engine.waiting)})
+        yield Gauge("reid_device_ready", "1 while a device serves.", ready, "device")
+        yield Gauge("reid_device_restarts", "Times it was opened again.", restarts, "device")
         if items:
-            yield "reid_gallery_items", "Items by collection.", items
+            yield Gauge("reid_gallery_items", "Items by collection.", items, "collection")

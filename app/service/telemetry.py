@@ -1,11 +1,22 @@
 """What is counted, as Prometheus metrics in a registry of this service's own. Nothing leaves unless somebody scrapes it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A value read when somebody asks: one alone (under ""), or one for each value of a label."""
+
+    name: str
+    help: str
+    values: Mapping[str, float]
+    label: str | None = None
 
 
 class Telemetry:
@@ -42,8 +53,8 @@ class Telemetry:
         for stage, ms in stages_ms.items():
             self._stages.labels(stage).observe(ms / 1000)
 
-    def watch(self, gauges: Callable[[], Iterable[tuple[str, str, Mapping[str, float]]]]) -> None:
-        """Read these gauges at every scrape: name, help, and a value for each collection ("" for one without)."""
+    def watch(self, gauges: Callable[[], Iterable[Gauge]]) -> None:
+        """Read these gauges at every scrape."""
         self.registry.register(_Gauges(gauges))
 
     def text(self) -> bytes:
@@ -52,14 +63,13 @@ class Telemetry:
 
 
 class _Gauges:
-    def __init__(self, read: Callable[[], Iterable[tuple[str, str, Mapping[str, float]]]]) -> None:
+    def __init__(self, read: Callable[[], Iterable[Gauge]]) -> None:
         self._read = read
 
     def collect(self) -> Iterable[Metric]:
         """One family per gauge."""
-        for name, text, values in self._read():
-            labelled = any(values)
-            family = GaugeMetricFamily(name, text, labels=("collection",) if labelled else None)
-            for label, value in values.items():
-                family.add_metric((label,) if labelled else (), value)
+        for gauge in self._read():
+            family = GaugeMetricFamily(gauge.name, gauge.help, labels=(gauge.label,) if gauge.label else None)
+            for label, value in gauge.values.items():
+                family.add_metric((label,) if gauge.label else (), value)
             yield family

@@ -4,16 +4,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 from app.adapters.memory import MemoryStore
 from app.adapters.model_directory import ModelDirectory
 from app.api import create_app
-from app.ports import Embedder
+from app.engine import Device, trust
+from app.ports import Crops, Embedder, Floats, RunTimes
 from app.settings import Settings
-from app.wiring import build_service, open_embedder
+from app.wiring import build_service, devices
 
 pytestmark = pytest.mark.anyio
 
@@ -24,11 +23,12 @@ class Held:
     def __init__(self, real: Embedder) -> None:
         self._real = real
         self.fingerprint, self.dim, self.batch_sizes = real.fingerprint, real.dim, real.batch_sizes
+        self.last_run: RunTimes | None = None
         self.loop = asyncio.get_running_loop()
         self.begun, self.open = asyncio.Event(), asyncio.Event()
         self.crops = 0
 
-    def embed(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def embed(self, crops: Crops) -> Floats:
         self.loop.call_soon_threadsafe(self.begun.set)
         asyncio.run_coroutine_threadsafe(self.open.wait(), self.loop).result(timeout=20)
         self.crops += len(crops)
@@ -63,10 +63,11 @@ class Caller:
 
 async def test_who_leaves_while_waiting_costs_no_batch(settings: Settings, picture: Callable[[int], bytes]) -> None:
     directory = ModelDirectory.open(settings.model_dir)
-    device = Held(open_embedder(directory, settings))
-    service = build_service(directory, device, MemoryStore(), settings)
+    (cpu,) = devices(directory, settings)
+    device = Held(cpu.open())
+    held = Device("cpu", lambda: device)
+    service = build_service(directory, [held], MemoryStore(), settings, prove=trust)
     await service.engine.start()
-    service.readiness.state = "ready"
     app = create_app(service)
     stays, leaves = (Caller("/v1/embeddings", picture(number)) for number in (1, 2))
     first = asyncio.create_task(app(stays.scope, stays.receive, stays.send))

@@ -13,10 +13,12 @@ from app.adapters.model_directory import ModelDirectory
 from app.api import create_app
 from app.api.examples import EXAMPLES
 from app.core.records import Collection
+from app.engine import Device
 from app.errors import StorageFailed
+from app.ports import Crops, Floats
 from app.service import Service
 from app.settings import Settings
-from app.wiring import build_service, open_embedder, open_service
+from app.wiring import build_service, devices, open_service
 
 pytestmark = pytest.mark.anyio
 Draw = Callable[[int], bytes]
@@ -38,14 +40,17 @@ async def test_ready_only_after_warm_up_and_golden_check(settings: Settings, pic
         after = await http.get("/readyz")
         assert after.status_code == 200
         assert after.json()["golden_cosine"] > 0.999999
-        assert set((await http.get("/v1/stats")).json()["batch_ms"]) == {"1", "2", "4", "8"}
+        device = (await http.get("/v1/stats")).json()["devices"]["cpu"]
+        assert set(device["batch_ms"]) == {"1", "2", "4", "8"}
+        assert (device["state"], device["restarts"]) == ("ready", 0)
     async with client(service) as http:
         assert (await http.get("/readyz")).json()["state"] == "stopping"
 
 
 async def test_wrong_golden_vectors_keep_the_service_from_being_ready(settings: Settings) -> None:
     directory = ModelDirectory.open(settings.model_dir)
-    service = build_service(directory, WrongModel(directory.manifest.dim), MemoryStore(), settings)
+    wrong = Device("cpu", lambda: WrongModel(directory.manifest.dim))
+    service = build_service(directory, [wrong], MemoryStore(), settings)
     await service.start()
     async with client(service) as http:
         answer = await http.get("/readyz")
@@ -65,7 +70,7 @@ class WrongModel(MemoryEmbedder):
     def dim(self) -> int:
         return self._width
 
-    def embed(self, crops: np.ndarray) -> np.ndarray:
+    def embed(self, crops: Crops) -> Floats:
         return np.resize(super().embed(crops), (len(crops), self._width)).astype(np.float32)
 
 
@@ -85,9 +90,8 @@ class Faulty(MemoryStore):
 
 async def served(settings: Settings, store: MemoryStore) -> Service:
     directory = ModelDirectory.open(settings.model_dir)
-    service = build_service(directory, open_embedder(directory, settings), store, settings)
+    service = build_service(directory, devices(directory, settings), store, settings)
     await service.engine.start()
-    service.readiness.state = "ready"
     return service
 
 
@@ -130,6 +134,8 @@ async def test_metrics_count_requests_batches_stages_and_the_gallery(http: httpx
     assert 'reid_gallery_items{collection="lobby"} 3.0' in text
     assert "reid_queue_crops 0.0" in text
     assert "reid_ready 1.0" in text
+    assert 'reid_device_ready{device="cpu"} 1.0' in text
+    assert 'reid_device_restarts{device="cpu"} 0.0' in text
     assert 'reid_stage_seconds_count{stage="infer"} 1.0' in text
     assert 'reid_stage_seconds_count{stage="commit"} 1.0' in text
     assert re.search(r"reid_batch_crops_sum 4\.0", text)

@@ -3,15 +3,16 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from app.adapters.memory import MemoryEmbedder
 from app.core.preprocess import Crop
-from app.engine import Engine
+from app.engine import Device, Engine
 from app.errors import DeviceFailed, NotReady, Overloaded
+from app.ports import Crops, Embedder, Floats
 
 pytestmark = pytest.mark.anyio
 
@@ -19,6 +20,11 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def on(embedder: Embedder, max_waiting: int = 256, **collaborators: Any) -> Engine:
+    """An engine on one device."""
+    return Engine([Device("cpu", lambda: embedder)], max_waiting, **collaborators)
 
 
 def crop(value: int) -> Crop:
@@ -34,7 +40,7 @@ class Held(MemoryEmbedder):
         self.leave = threading.Semaphore(0)
         self.sizes: list[int] = []
 
-    def embed(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def embed(self, crops: Crops) -> Floats:
         self.running.release()
         assert self.leave.acquire(timeout=10)
         self.sizes.append(len(crops))
@@ -48,7 +54,7 @@ class Broken(MemoryEmbedder):
         super().__init__()
         self._how = how
 
-    def embed(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def embed(self, crops: Crops) -> Floats:
         vectors = super().embed(crops)
         match self._how:
             case "raises":
@@ -59,7 +65,7 @@ class Broken(MemoryEmbedder):
                 return vectors[:, :-1]
             case "nothing":
                 return None  # type: ignore[return-value]  # what a faulty adapter may do
-        vectors[crops[:, 0, 0, 0] == 13] = np.nan  # "poisoned"
+        vectors[np.asarray(crops)[:, 0, 0, 0] == 13] = np.nan  # "poisoned"
         return vectors
 
 
@@ -83,7 +89,7 @@ async def begun(device: Held) -> None:
 
 
 async def test_vectors_come_back_in_order_and_equal_those_of_the_crops_alone() -> None:
-    engine = Engine(MemoryEmbedder())
+    engine = on(MemoryEmbedder())
     await engine.start()
     crops = [crop(i) for i in range(20)]
     together = await engine.embed(crops)
@@ -94,7 +100,7 @@ async def test_vectors_come_back_in_order_and_equal_those_of_the_crops_alone() -
 
 async def test_an_idle_device_starts_at_once_and_a_batch_forms_while_it_is_busy() -> None:
     device, recorder = Held(), Recorder()
-    engine = Engine(device, observer=recorder)
+    engine = on(device, observer=recorder)
     await engine.start()
     first = asyncio.create_task(engine.embed([crop(0)]))
     await begun(device)  # with one crop: nobody waited for company
@@ -109,7 +115,7 @@ async def test_an_idle_device_starts_at_once_and_a_batch_forms_while_it_is_busy(
 
 async def test_a_full_queue_refuses_all_of_a_request_and_says_when_to_come_back() -> None:
     device = Held()
-    engine = Engine(device, max_waiting=2)
+    engine = on(device, max_waiting=2)
     await engine.start()
     running = asyncio.create_task(engine.embed([crop(0)]))
     await begun(device)
@@ -126,7 +132,7 @@ async def test_a_full_queue_refuses_all_of_a_request_and_says_when_to_come_back(
 
 async def test_a_patient_caller_waits_for_room() -> None:
     device = Held()
-    engine = Engine(device, max_waiting=2)
+    engine = on(device, max_waiting=2)
     await engine.start()
     device.leave.release(100)
     answers = await engine.embed([crop(i) for i in range(30)], patient=True)
@@ -136,7 +142,7 @@ async def test_a_patient_caller_waits_for_room() -> None:
 
 async def test_a_caller_that_left_costs_no_batch() -> None:
     device = Held()
-    engine = Engine(device)
+    engine = on(device)
     await engine.start()
     running = asyncio.create_task(engine.embed([crop(0)]))
     await begun(device)
@@ -153,7 +159,7 @@ async def test_a_caller_that_left_costs_no_batch() -> None:
 
 @pytest.mark.parametrize("how", ["raises", "too few", "wrong width", "nothing"])
 async def test_a_device_that_fails_answers_every_waiter_and_the_lane_goes_on(how: str) -> None:
-    engine = Engine(Broken(how))
+    engine = on(Broken(how))
     await engine.start()
     for _ in range(2):
         answers = await asyncio.gather(*(engine.embed([crop(i)]) for i in range(3)), return_exceptions=True)
@@ -171,7 +177,7 @@ class Clumsy(Recorder):
 
 
 async def test_a_mistake_of_ours_is_an_answer_too_and_the_lane_goes_on() -> None:
-    engine = Engine(MemoryEmbedder(), observer=Clumsy(), plan=lambda waiting: 0)  # a plan that launches nothing
+    engine = on(MemoryEmbedder(), observer=Clumsy(), plan=lambda waiting, batch_ms: 0)  # a plan that launches nothing
     await engine.start()
     with pytest.raises(DeviceFailed):
         await engine.embed([crop(1)])
@@ -184,7 +190,7 @@ async def test_a_mistake_of_ours_is_an_answer_too_and_the_lane_goes_on() -> None
 
 async def test_places_of_callers_that_left_are_free_at_once() -> None:
     device = Held()
-    engine = Engine(device, max_waiting=2)
+    engine = on(device, max_waiting=2)
     await engine.start()
     running = asyncio.create_task(engine.embed([crop(0)]))
     await begun(device)
@@ -200,7 +206,7 @@ async def test_places_of_callers_that_left_are_free_at_once() -> None:
 
 
 async def test_a_vector_that_is_not_finite_fails_its_own_crop_only() -> None:
-    engine = Engine(Broken("poisoned"))
+    engine = on(Broken("poisoned"))
     await engine.start()
     answers = await asyncio.gather(*(engine.embed([crop(i)]) for i in (12, 13, 14)), return_exceptions=True)
     assert [isinstance(answer, DeviceFailed) for answer in answers] == [False, True, False]
@@ -209,7 +215,7 @@ async def test_a_vector_that_is_not_finite_fails_its_own_crop_only() -> None:
 
 async def test_closing_finishes_what_waits_and_takes_no_more() -> None:
     device = Held()
-    engine = Engine(device)
+    engine = on(device)
     await engine.start()
     tasks = [asyncio.create_task(engine.embed([crop(i)])) for i in range(5)]
     await begun(device)
@@ -224,7 +230,7 @@ async def test_closing_finishes_what_waits_and_takes_no_more() -> None:
 
 async def test_closing_does_not_wait_for_a_stuck_queue_for_ever() -> None:
     device = Held()
-    engine = Engine(device)
+    engine = on(device)
     await engine.start()
     running = asyncio.create_task(engine.embed([crop(0)]))
     await begun(device)
@@ -239,7 +245,7 @@ async def test_closing_does_not_wait_for_a_stuck_queue_for_ever() -> None:
 
 
 async def test_before_the_start_nothing_is_taken() -> None:
-    engine = Engine(MemoryEmbedder())
+    engine = on(MemoryEmbedder())
     with pytest.raises(NotReady, match="not loaded"):
         await engine.embed([crop(0)])
     await engine.close()

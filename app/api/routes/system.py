@@ -29,8 +29,7 @@ def router(service: Service) -> APIRouter:
             "uptime_s": round(time.monotonic() - started, 1),
             "state": service.readiness.state,
             "queue_crops": service.engine.waiting,
-            "batch_ms": service.readiness.batch_ms,
-            "golden_cosine": service.readiness.golden_cosine,
+            "devices": _devices(service),
             "evaluating": {"done": service.evaluate.progress.done, "total": service.evaluate.progress.total},
             "collections": {d.collection.name: d.items for d in await service.galleries.all()},
             **service.facts,
@@ -43,13 +42,14 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/readyz", responses={503: {"description": "Not ready, and why"}})
     async def readyz() -> JSONResponse:
-        """200 only after every batch size ran and the golden crops came out right."""
+        """200 only while a device serves whose every batch size ran and whose golden crops came out right."""
         state = service.readiness
         body = {
             "ready": state.ready,
             "state": state.state,
             "detail": state.sentence,
             "golden_cosine": state.golden_cosine,
+            "devices": {lane.name: {"state": lane.state, "detail": lane.sentence} for lane in service.engine.lanes},
         }
         return JSONResponse(body, 200 if state.ready else 503)
 
@@ -59,3 +59,17 @@ def router(service: Service) -> APIRouter:
         return Response(service.telemetry.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes
+
+
+def _devices(service: Service) -> dict[str, Any]:
+    """How each device is, and what it showed when it was last proven."""
+    return {
+        lane.name: {
+            "state": lane.state,
+            "detail": lane.sentence,
+            "restarts": lane.restarts,
+            "batch_ms": lane.proof.batch_ms if lane.proof else {},
+            "golden_cosine": lane.proof.golden_cosine if lane.proof else None,
+        }
+        for lane in service.engine.lanes
+    }

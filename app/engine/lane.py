@@ -1,0 +1,156 @@
+"""One device: its thread, the embedder that is open on it, and how it is doing.
+
+A device is opened, then proven (each batch size runs, the golden crops come out right), then it serves. One that is lost
+is closed and opened anew, later each time; one that is set up wrongly is given up, since waiting changes nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from app.errors import DeviceFailed, DeviceLost, ReidError, SetupError
+from app.ports import Crop, Embedder, Floats
+
+log = logging.getLogger(__name__)
+State = Literal["starting", "ready", "down", "failed", "stopped"]
+Answer = TypeVar("Answer")
+FIRST_PAUSE_S, LONGEST_PAUSE_S = (
+    1.0,
+    60.0,
+)  # a driver that restarts is back in seconds; a dead card is asked once a minute
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a lane is made of: the name people give it (`cpu`, `ascend:0`) and the way to open an embedder on it."""
+
+    name: str
+    open: Callable[[], Embedder]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a device showed before it was trusted: milliseconds by batch size, and the golden crops' lowest cosine."""
+
+    batch_ms: Mapping[int, float]
+    golden_cosine: float | None = None
+
+
+Prove = Callable[[Embedder], Proof]  # raises ReidError when the device may not serve
+
+
+def trust(embedder: Embedder) -> Proof:
+    """No proof at all; every batch size is taken to cost the same."""
+    return Proof(dict.fromkeys(embedder.batch_sizes, 1.0))
+
+
+class Lane:
+    """The only caller of its embedder, always from one thread."""
+
+    def __init__(self, device: Device, prove: Prove = trust, first_pause_s: float = 1.0) -> None:
+        """first_pause_s: how long a lost device is left alone at first; a driver that restarts is back in seconds."""
+        self.name = device.name
+        self.state: State = "starting"
+        self.sentence = "the model is warming up"
+        self.proof: Proof | None = None
+        self.restarts = 0
+        self._open, self._prove = device.open, prove
+        self._embedder: Embedder | None = None
+        self._first_pause_s, self._lost_in_a_row = first_pause_s, 0
+        # One thread: what runs on the device is called, opened and closed from it alone.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"device {device.name}")
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes batches."""
+        return self.state == "ready"
+
+    @property
+    def pause_s(self) -> float:
+        """How long to leave a lost device alone before it is opened again."""
+        return float(min(LONGEST_PAUSE_S, self._first_pause_s * 2 ** max(0, self._lost_in_a_row - 1)))
+
+    async def open(self) -> None:
+        """Open the embedder. Raises SetupError; a device that cannot be opened now is `down`, to be tried again."""
+        try:
+            self._embedder = await self._call(self._open)
+        except SetupError as error:
+            self._note("failed", str(error))
+            raise
+        except DeviceFailed as error:
+            self._lose(error)
+
+    async def prove(self) -> None:
+        """Let an open embedder show that it may be trusted; the state says whether it did."""
+        if (embedder := self._embedder) is None:
+            return
+        try:
+            self.proof = await self._call(lambda: self._prove(embedder))
+        except SetupError as error:
+            self._note("failed", str(error))
+        except ReidError as error:
+            self._lose(DeviceLost(f"the warm-up failed: {error}"))
+        except Exception:  # a mistake in the embedder: the log has it
+            log.exception("%s: the warm-up failed", self.name)
+            self._lose(DeviceLost("the warm-up failed; the log says why"))
+        else:
+            self.state, self.sentence, self._lost_in_a_row = "ready", "ready", 0
+
+    async def reopen(self) -> None:
+        """Close what is left of the embedder and begin again."""
+        self.restarts += 1
+        await self._give_back()
+        try:
+            await self.open()
+        except SetupError:
+            return  # the state says so
+        await self.prove()
+
+    async def embed(self, crops: Sequence[Crop]) -> Floats:
+        """Run one batch. Raises DeviceFailed; DeviceLost when the lane is down because of it."""
+        embedder = self._embedder
+        if embedder is None:
+            raise DeviceFailed(f"{self.name}: {self.sentence}")
+        try:
+            vectors = np.asarray(await self._call(lambda: embedder.embed(crops)))
+        except DeviceLost as error:
+            self._lose(error)
+            raise
+        except SetupError as error:
+            self._note("failed", str(error))
+            raise DeviceFailed(f"{self.name}: {error}") from error
+        except ReidError:
+            raise
+        except Exception as error:  # the device's library may raise anything
+            log.exception("the embedder failed on a batch of %d", len(crops))
+            raise DeviceFailed("the model failed on a batch; the log says why") from error
+        if vectors.shape != (len(crops), embedder.dim):
+            raise DeviceFailed(f"{len(crops)} crops went in, an array of shape {vectors.shape} came out")
+        return vectors
+
+    async def close(self) -> None:
+        """Give the device back and end the thread."""
+        await self._give_back()
+        self._thread.shutdown()
+        self.state, self.sentence = "stopped", "the server is shutting down"
+
+    async def _give_back(self) -> None:
+        embedder, self._embedder = self._embedder, None
+        if embedder is not None:
+            await self._call(embedder.close)
+
+    async def _call(self, work: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _lose(self, error: DeviceFailed) -> None:
+        self._lost_in_a_row += 1
+        self._note("down", str(error))
+
+    def _note(self, state: State, sentence: str) -> None:
+        log.error("%s is %s: %s", self.name, state, sentence)
+        self.state, self.sentence = state, sentence
