@@ -37,6 +37,7 @@ def main(connection: Connection, batch: SharedBatch) -> None:
         pass  # the parent is gone
     finally:
         embedder.close()
+        empty(Path.cwd())
 
 
 def _serve(connection: Connection, batch: SharedBatch, embedder: Embedder) -> None:
