@@ -105,7 +105,7 @@ async def test_embeddings_are_unit_vectors_with_their_raw_norms(
     http: httpx.AsyncClient, service: Service, picture: Draw
 ) -> None:
     crops = np.stack([decode(picture(i), "x") for i in (1, 2)])
-    raw = np.concatenate([await service.engine.run(crops[i : i + 1]) for i in (0, 1)])
+    raw = np.stack([answer.vector for answer in await service.engine.embed(list(crops))])
     files = [("image", picture(1)), ("image", picture(2))]
     plain = (await http.post("/v1/embeddings", files=files)).json()
     assert plain["dim"] == raw.shape[1]
