@@ -1,8 +1,10 @@
 """What tests of several parts share."""
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,13 +33,45 @@ def tiny_model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
+@pytest.fixture(scope="session")
+def om_model_directory(tiny_model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model directory with OMs beside, made by the stand-in `atc`: static and dynamic, floats and AIPP."""
+    from model_build.compile import Workshop, compile_directory
+    from model_build.plan import CompileOptions
+    from model_build.toolkit import find_toolkit
+    from tests import standins
+
+    folder = tmp_path_factory.mktemp("om")
+    shutil.copytree(tiny_model_directory, folder / "model")
+    toolkit = find_toolkit(standins.environment(folder))
+    for aipp in (False, True):
+        for dynamic in (False, True):
+            sizes = (2, 8) if dynamic else (1, 4)
+            options = CompileOptions("Ascend310P3", sizes, aipp, dynamic)
+            compile_directory(folder / "model", Workshop(options, toolkit, folder / "model", say=lambda _: None))
+    return folder / "model"
+
+
+@pytest.fixture
+def atlas_host(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretends that this process runs on an Atlas host; takes the switches of the stand-ins (acl=, atc=, npu_smi=)."""
+    from tests import standins
+
+    def pretend(**switches: Any) -> None:
+        for name, value in standins.environment(**switches).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.syspath_prepend(standins.SITE)
+
+    return pretend
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
     """Starts `reid serve` with the options given; whatever still runs at the end of the test is killed."""
     running: list[Server] = []
 
-    def start(*arguments: str) -> Server:
-        running.append(Server(*arguments))
+    def start(*arguments: str, environment: Mapping[str, str] | None = None) -> Server:
+        running.append(Server(*arguments, environment=environment))
         return running[-1]
 
     yield start

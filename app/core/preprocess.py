@@ -58,7 +58,8 @@ def normalise(
 
     Bit-equal to ((u8 / 255) - mean) / std in float32. out: an array to write to instead of a new one.
     """
-    planes = np.empty((len(crops), 3, HEIGHT, WIDTH), dtype=np.float32) if out is None else out
+    height, width = crops[0].shape[:2] if len(crops) else (HEIGHT, WIDTH)
+    planes = np.empty((len(crops), 3, height, width), dtype=np.float32) if out is None else out
     for crop, plane in zip(crops, planes, strict=True):
         for channel in range(3):
             np.take(_TABLE[channel], crop[..., channel], out=plane[channel], mode="clip")  # "raise" copies

@@ -21,10 +21,37 @@ def onnx(request: pytest.FixtureRequest) -> Embedder:
     return OnnxEmbedder(directory.artefact("onnx-fp32"), variant.fingerprint, directory.manifest.dim, threads=1)
 
 
+def ascend(variant: str, *sizes: int, generation: str = "new") -> Callable[[pytest.FixtureRequest], Embedder]:
+    """OMs of the tiny network on the stand-in NPU, in a worker process."""
+
+    def open_it(request: pytest.FixtureRequest) -> Embedder:
+        from app.adapters.ascend import open_variant
+        from app.adapters.model_directory import ModelDirectory
+
+        path: Path = request.getfixturevalue("om_model_directory")
+        pretend: Callable[..., None] = request.getfixturevalue("atlas_host")
+        pretend(acl={"generation": generation})
+        return open_variant(ModelDirectory.open(path), variant, 0, sizes)
+
+    return open_it
+
+
+def worker(request: pytest.FixtureRequest) -> Embedder:
+    """The memory embedder in a process of its own."""
+    from app.adapters.worker import WorkerEmbedder
+
+    return WorkerEmbedder("worker", MemoryEmbedder, 8, MemoryEmbedder().dim)
+
+
 # Each takes the test's `request`, so that it may ask for whatever fixture it stands on.
 EMBEDDERS: dict[str, Callable[[pytest.FixtureRequest], Embedder]] = {
     "memory": lambda request: MemoryEmbedder(),
     "onnx": onnx,
+    "worker": worker,
+    "ascend": ascend("om-fp16"),
+    "ascend, older aclruntime": ascend("om-fp16", generation="old"),
+    "ascend, uint8 in": ascend("om-fp16-aipp"),
+    "ascend, dynamic batch": ascend("om-fp16-aipp", 2, 8),
 }
 
 # Each takes an empty directory.
@@ -32,6 +59,12 @@ STORES: dict[str, Callable[[Path], GalleryStore]] = {
     "memory": lambda directory: MemoryStore(),
     "local": LocalGallery,
 }
+
+
+@pytest.fixture
+def rounding(request: pytest.FixtureRequest) -> float:
+    """How far two ways to the same vector may lie apart, relative to its largest number: float32's sums, or float16's."""
+    return 1e-2 if "ascend" in request.node.callspec.params["open_embedder"] else 1e-5
 
 
 @pytest.fixture(params=EMBEDDERS)

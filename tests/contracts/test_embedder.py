@@ -36,13 +36,18 @@ def test_batch_sizes_ascend_and_every_size_up_to_the_last_is_accepted(embedder: 
         assert embedder.embed(noise(size)).shape == (size, embedder.dim)
 
 
-def test_a_row_is_what_its_crop_alone_gives_and_in_order(embedder: Embedder) -> None:
+def test_a_row_is_what_its_crop_alone_gives_and_in_order(embedder: Embedder, rounding: float) -> None:
     crops = noise(embedder.batch_sizes[-1])
     alone = np.concatenate([embedder.embed(crop[None]) for crop in crops])
     # Lengths too: centroids are means of raw vectors. Absolute, since a number near zero is a difference of large ones.
-    near = 1e-5 * float(np.abs(alone).max())
-    np.testing.assert_allclose(embedder.embed(crops), alone, rtol=1e-5, atol=near)
-    np.testing.assert_allclose(embedder.embed(crops[::-1].copy()), alone[::-1], rtol=1e-5, atol=near)
+    near = rounding * float(np.abs(alone).max())
+    np.testing.assert_allclose(embedder.embed(crops), alone, rtol=rounding, atol=near)
+    np.testing.assert_allclose(embedder.embed(crops[::-1].copy()), alone[::-1], rtol=rounding, atol=near)
+
+
+def test_crops_that_lie_apart_give_what_they_give_as_one_array(embedder: Embedder) -> None:
+    crops = noise(embedder.batch_sizes[-1])
+    assert np.array_equal(embedder.embed(list(crops)), embedder.embed(crops))
 
 
 def test_the_same_crops_give_the_same_bits_and_are_left_as_they_were(embedder: Embedder) -> None:
@@ -61,11 +66,11 @@ def test_different_crops_give_different_vectors(embedder: Embedder) -> None:
     assert not np.array_equal(embedder.embed(dark), embedder.embed(light))
 
 
-def test_any_number_of_crops_goes_through_in_pieces(embedder: Embedder) -> None:
+def test_any_number_of_crops_goes_through_in_pieces(embedder: Embedder, rounding: float) -> None:
     crops = noise(embedder.batch_sizes[-1] + 3)
     pieces = list(batches(embedder, crops))
     assert [len(piece) for piece in pieces] == [embedder.batch_sizes[-1], 3]
-    assert cosines(np.concatenate(pieces)[-1:], embedder.embed(crops[-1:])).min() > 0.999999
+    assert cosines(np.concatenate(pieces)[-1:], embedder.embed(crops[-1:])).min() > 1 - rounding / 10
 
 
 def test_two_embedders_of_one_fingerprint_agree(open_embedder: Callable[[], Embedder], embedder: Embedder) -> None:
