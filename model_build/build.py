@@ -15,8 +15,10 @@ from app.core.manifest import GOLDEN_FILE, MANIFEST_FILE, ONNX_FP32, Artefact, M
 from app.core.preprocess import HEIGHT, WIDTH
 from app.errors import BadModelDirectory
 from model_build.checkpoint import Weights
-from model_build.export import BATCH, INPUT, OPSET, OUTPUT, export_onnx, fix_batch, save
+from model_build.compile import log_of
+from model_build.export import BATCH, INPUT, OPSET, OUTPUT, export_onnx
 from model_build.golden import draw_golden_crops, embed_golden, save_golden
+from model_build.graph import fix_batch, save
 from model_build.network import ReidNetwork
 from model_build.staging import publish, staging
 from model_build.verify import Row, onnx_opener, verify_artefact, worst
@@ -35,11 +37,27 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A build whose ONNX files are verified and lie in `folder`, with the manifest that it will have.
+
+    What the manifest names and `folder` has not got lies in the output directory already, and stays there.
+    """
+
+    folder: Path
+    manifest: ModelManifest
+    golden: Golden
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Built:
     """The finished directory and how each of its artefacts did."""
 
     directory: ModelDirectory
     rows: tuple[Row, ...]
+
+
+Finish = Callable[[Draft], Draft]  # what is done to a build before it is published
 
 
 def steps(options: Options) -> int:
@@ -54,13 +72,14 @@ def build(
     now: datetime,
     report: Report = lambda _: None,
     to_onnx: Callable[[ReidNetwork], ModelProto] = export_onnx,
+    finish: Finish = lambda draft: draft,
 ) -> Built:
     """Write a model directory, or nothing.
 
     Raises VerificationFailed if a graph's vectors are not torch's, BadModelDirectory if the directory cannot be
     written. An old model in `output` is replaced; other files there are left alone.
     """
-    stale = _old_files(output)
+    old = _old_files(output)
     with staging(output) as scratch:
         report("exporting to ONNX")
         network = weights.network()
@@ -88,10 +107,12 @@ def build(
             verification={ONNX_FP32: worst(rows)},
             tools=_tools(),
         )
+        draft = finish(Draft(scratch, described, golden, rows))
         report("writing the model directory")
-        (scratch / MANIFEST_FILE).write_text(described.to_json(), encoding="utf-8")
-        publish(scratch, output, stale)
-    return Built(ModelDirectory.open(output), rows)
+        (scratch / MANIFEST_FILE).write_text(draft.manifest.to_json(), encoding="utf-8")
+        gone = old - {artefact.file for artefact in draft.manifest.files()}
+        publish(scratch, output, gone | {log_of(file) for file in gone})
+    return Built(ModelDirectory.open(output), draft.rows)
 
 
 def _old_files(output: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""A network to ONNX: one self-contained file with a dynamic batch, and fixed-batch files derived from it.
+"""A network to ONNX: one self-contained file with a dynamic batch; `graph` derives the fixed-batch files from it.
 
 Input `input` float32 [b, 3, 256, 128], output `output` float32 [b, dim], not normalised: the names of the reference's
 export, so graphs of both can stand in for each other.
@@ -7,12 +7,11 @@ export, so graphs of both can stand in for each other.
 import tempfile
 import warnings
 from collections import Counter
-from pathlib import Path
 from typing import Literal
 
 import onnx
 import torch
-from onnx import ModelProto, shape_inference
+from onnx import ModelProto
 
 from app.core.preprocess import HEIGHT, WIDTH
 from model_build.network import Architecture, ReidNetwork
@@ -38,22 +37,6 @@ def export_onnx(network: ReidNetwork) -> ModelProto:
     return model
 
 
-def fix_batch(model: ModelProto, batch: int) -> ModelProto:
-    """The same graph for exactly `batch` crops, every shape in it static."""
-    fixed = ModelProto()
-    fixed.CopyFrom(model)
-    del fixed.graph.value_info[:]
-    for value in (*fixed.graph.input, *fixed.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = batch
-    onnx.checker.check_model(fixed, full_check=True)
-    inferred = shape_inference.infer_shapes(fixed, check_type=True, strict_mode=True, data_prop=True)
-    static = {value.name for value in (*inferred.graph.value_info, *inferred.graph.output) if _is_static(value)}
-    vague = [name for node in inferred.graph.node for name in node.output if name not in static]
-    if vague:
-        raise RuntimeError(f"shapes that are not static at batch {batch}: {', '.join(vague)}")
-    return fixed
-
-
 def check(model: ModelProto, architecture: Architecture) -> None:
     """The graph is valid ONNX and made of the operators, in the numbers, that the architecture calls for."""
     onnx.checker.check_model(model, full_check=True)
@@ -62,11 +45,6 @@ def check(model: ModelProto, architecture: Architecture) -> None:
     wanted = {"Conv": 1 + 3 * blocks + 4, "Relu": 3 * blocks, "Add": blocks}  # no Relu in the stem: 53 and 48 in full
     if set(counts) != OPERATORS or any(counts[name] != number for name, number in wanted.items()):
         raise RuntimeError(f"the exported graph holds {dict(counts)}; wanted were {wanted} and one each of the rest")
-
-
-def save(model: ModelProto, path: Path) -> None:
-    """One file, without external data."""
-    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _trace(network: ReidNetwork) -> ModelProto:
@@ -98,8 +76,3 @@ def _inline_shared(model: ModelProto) -> None:
     for node in model.graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = shared.get(name, name)
-
-
-def _is_static(value: onnx.ValueInfoProto) -> bool:
-    shape = value.type.tensor_type.shape
-    return len(shape.dim) > 0 and all(dim.HasField("dim_value") and dim.dim_value > 0 for dim in shape.dim)

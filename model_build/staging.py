@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.core.manifest import MANIFEST_FILE
 from app.errors import BadModelDirectory
-from app.files import sync
+from app.files import sync, whole_file
 
 PARTIAL = ".partial-"
 
@@ -40,15 +40,20 @@ def staging(directory: Path) -> Iterator[Path]:
             directory.rmdir()
 
 
-def publish(scratch: Path, directory: Path, stale: set[str]) -> None:
+def publish(scratch: Path, directory: Path, stale: set[str], meanwhile: str | None = None) -> None:
     """Move a finished build out of its scratch folder, manifest last.
 
-    The old manifest goes first: stopped at any moment, the directory holds a whole model or none. Files named in
-    `stale` (the old manifest's) that the new build does not have are removed at the end.
+    The old manifest goes first: stopped at any moment, the directory holds a whole model or none. Where part of it stays
+    as it is, `meanwhile` is that part's manifest, and there is a model at every moment. Files named in `stale` (the old
+    manifest's) that the new build does not have are removed at the end.
     """
     for file in scratch.iterdir():
         sync(file)
-    (directory / MANIFEST_FILE).unlink(missing_ok=True)
+    if meanwhile is None:
+        (directory / MANIFEST_FILE).unlink(missing_ok=True)
+    else:
+        with whole_file(directory / MANIFEST_FILE) as temporary:
+            temporary.write_text(meanwhile, encoding="utf-8")
     sync(directory)
     names = sorted(file.name for file in scratch.iterdir())
     for name in (*(n for n in names if n != MANIFEST_FILE), MANIFEST_FILE):

@@ -1,39 +1,86 @@
 """The same crops through torch and through the adapter that the server runs, and how far the answers lie apart.
 
-Torch is not needed here: its vectors lie in the model directory as golden ones.
+Torch is not needed here: its vectors lie in the model directory as golden ones. OMs run where there is a chip for them;
+where there is none they are skipped, and that is said.
 """
 
-from collections.abc import Callable, Iterable
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from app.adapters.ascend.npu_smi import chips
 from app.adapters.model_directory import Golden, ModelDirectory
 from app.adapters.onnx import OnnxEmbedder
-from app.core.manifest import ONNX_FP32, Artefact, Verification
-from app.errors import VerificationFailed
+from app.core.manifest import GOLDEN_COSINE, Artefact, Verification
+from app.errors import BadDevice, VerificationFailed
 from app.ports import Embedder, Floats
 
 # Sound exports differ by 1e-7 to 2e-5 (order of summation); a lost bias, a wrong mode or a stray ReLU by 1e-2 and more.
 MAX_RELATIVE = 1e-4
+DEVICES = Path("/dev")  # davinci0, davinci1, ...: one per chip
 
 Open = Callable[[Path], Embedder]
+Skip = Callable[[str], None]  # told why a variant is not verified
+
+
+class Npu(Protocol):
+    """The chip that OMs are verified on."""
+
+    def absent(self, soc_version: str) -> str | None:
+        """Why OMs for such a chip cannot run here; None where they can."""
+
+    def open(self, folder: Path, artefacts: Sequence[Artefact], fingerprint: str, dim: int) -> Embedder:
+        """As the server opens them. Raises BadDevice, DeviceFailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneChip:
+    """A chip of this machine, by its number from 0."""
+
+    number: int = 0
+
+    def absent(self, soc_version: str) -> str | None:
+        """Looks for the library and the chip's name; what is there and does not work is a failure, and no absence."""
+        if importlib.util.find_spec("aclruntime") is None:
+            return "aclruntime is not installed here"
+        try:
+            here = sorted({chip.soc_version for chip in chips()})
+        except BadDevice as error:  # in a container npu-smi may be missing where the chip is not
+            return None if any(DEVICES.glob("davinci[0-9]*")) else str(error)
+        return None if soc_version in here else f"it is for {soc_version}, here is {', '.join(here)}"
+
+    def open(self, folder: Path, artefacts: Sequence[Artefact], fingerprint: str, dim: int) -> Embedder:
+        """In a worker process of its own."""
+        from app.adapters.ascend import open_ascend
+
+        return open_ascend(folder, artefacts, fingerprint, dim, self.number)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One artefact's agreement."""
+    """One artefact's agreement; of a dynamic-batch OM, one of its batch sizes'."""
 
     file: str
     batch: int | None
     verification: Verification
+    half: bool = False  # computed in float16, as OMs are: near in direction, not to the digit
 
     @property
     def passed(self) -> bool:
         """NaN anywhere in the vectors is no pass."""
+        if self.half:
+            return self.verification.cosine_min >= GOLDEN_COSINE
         return self.verification.relative_difference <= MAX_RELATIVE
+
+    @property
+    def bound(self) -> str:
+        """What is asked of it."""
+        return f"cosine at least {GOLDEN_COSINE:g}" if self.half else f"allowed {MAX_RELATIVE:g}"
 
 
 def onnx_opener(fingerprint: str, dim: int) -> Open:
@@ -41,17 +88,40 @@ def onnx_opener(fingerprint: str, dim: int) -> Open:
     return lambda path: OnnxEmbedder(path, fingerprint, dim)
 
 
-def verify_directory(directory: ModelDirectory, variant: str = ONNX_FP32) -> Iterable[Row]:
-    """One row per artefact of the variant, each when it is done. Raises BadModelDirectory, DeviceFailed."""
-    fact = directory.manifest.variant(variant)
-    golden, opener = directory.golden(), onnx_opener(fact.fingerprint, directory.manifest.dim)
-    for artefact in directory.manifest.artefacts:
-        if artefact.variant == variant:
+def verify_directory(directory: ModelDirectory, npu: Npu | None = None, skip: Skip = lambda _: None) -> Iterator[Row]:
+    """One row per artefact of every variant, each when it is done. Raises BadModelDirectory, BadDevice, DeviceFailed."""
+    described, golden = directory.manifest, directory.golden()
+    for name, variant in described.variants.items():
+        artefacts = [artefact for artefact in described.artefacts if artefact.variant == name]
+        if any(artefact.compiled for artefact in artefacts):
+            yield from verify_oms(directory.path, artefacts, golden, variant.fingerprint, npu or OneChip(), skip)
+            continue
+        opener = onnx_opener(variant.fingerprint, described.dim)
+        for artefact in artefacts:
             yield verify_artefact(directory.path, artefact, golden, opener)
 
 
+def verify_oms(
+    folder: Path, artefacts: Sequence[Artefact], golden: Golden, fingerprint: str, npu: Npu, skip: Skip
+) -> Iterator[Row]:
+    """The golden crops through each of a variant's OMs in each of its batch sizes."""
+    for artefact in artefacts:
+        assert artefact.compiled is not None  # an OM is what has it
+        reason = npu.absent(artefact.compiled.soc_version)
+        if reason is not None:
+            skip(f"{artefact.file} is not verified: {reason}")
+            continue
+        embedder = npu.open(folder, [artefact], fingerprint, golden.vectors.shape[1])
+        try:
+            for batch in artefact.compiled.gears or (artefact.batch or len(golden.crops),):
+                actual = embed_in(embedder, golden.crops, batch)
+                yield Row(artefact.file, batch, compare(golden.vectors, actual), half=True)
+        finally:
+            embedder.close()
+
+
 def verify_artefact(folder: Path, artefact: Artefact, golden: Golden, opener: Open) -> Row:
-    """Embed the golden crops with one artefact and compare."""
+    """Embed the golden crops with one ONNX file and compare."""
     embedder = opener(folder / artefact.file)
     try:
         actual = embed_in(embedder, golden.crops, artefact.batch or len(golden.crops))
@@ -89,16 +159,31 @@ def compare(golden: Floats, actual: Floats) -> Verification:
     )
 
 
-def worst(rows: Iterable[Row]) -> Verification:
-    """What all artefacts of a variant reach. Raises VerificationFailed, naming each that does not agree with torch."""
+def check(rows: Iterable[Row]) -> None:
+    """Raises VerificationFailed, naming each row that does not agree with torch."""
     every = list(rows)
     failed = [
         f"{row.file} by {row.verification.relative_difference:.2g} of the largest value"
         for row in every
-        if not row.passed
+        if not (row.passed or row.half)
     ]
-    if failed:
-        raise VerificationFailed(f"vectors differ from torch's: {', '.join(failed)}; {MAX_RELATIVE:g} is allowed")
+    turned = [
+        f"{row.file} at batch size {row.batch} (cosine {row.verification.cosine_min:.4f})"
+        for row in every
+        if row.half and not row.passed
+    ]
+    said = [
+        *([f"vectors differ from torch's: {', '.join(failed)}; {MAX_RELATIVE:g} is allowed"] if failed else []),
+        *([f"vectors of OMs differ from torch's: {', '.join(turned)}; {GOLDEN_COSINE:g} is needed"] if turned else []),
+    ]
+    if said:
+        raise VerificationFailed("; ".join(said))
+
+
+def worst(rows: Iterable[Row]) -> Verification:
+    """What all artefacts of a variant reach. Raises VerificationFailed as `check`."""
+    every = list(rows)
+    check(every)
     facts = [row.verification for row in every]
     return Verification(
         crops=sum(fact.crops for fact in facts),

@@ -1,12 +1,12 @@
 """The command line of model_build: one file per group of commands, put together here.
 
 A refusal is one sentence on stderr and exit status 1; a wrong call is 2. PyTorch takes seconds to load and `verify`
-does without it, so commands import what needs it when they run.
+and `compile` do without it, so commands import what needs it when they run.
 """
 
 import typer
 
-from model_build.cli import export, verify
+from model_build.cli import bench, compile, export, verify
 
 commands = typer.Typer(
     help="From a training checkpoint to a model directory that the service loads.",
@@ -17,3 +17,6 @@ commands = typer.Typer(
 commands.command("export")(export.export)
 commands.command("made-up-checkpoint")(export.made_up_checkpoint)
 commands.command("verify")(verify.verify)
+commands.command("compile")(compile.compile_oms)
+commands.command("all")(compile.build_everything)
+commands.command("bench")(bench.bench)

@@ -1,7 +1,10 @@
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,9 @@ from typer.testing import CliRunner
 from app.adapters.model_directory import ModelDirectory, sha256_of
 from app.core.manifest import MANIFEST_FILE, parse_manifest
 from model_build.cli import commands
-from model_build.cli.export import batch_sizes
+from model_build.cli.options import batch_sizes
+from model_build.cli.output import stoppable
+from tests import standins
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,9 +27,15 @@ def run(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """In a process of its own."""
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, env=env)
+
+
+def without(*modules: str) -> str:
+    """The command line as a program in which these modules cannot be imported."""
+    missing = "".join(f"sys.modules[{module!r}] = None; " for module in modules)
+    return f"import sys; {missing}from model_build.cli import commands; commands(sys.argv[1:])"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +80,11 @@ def test_a_checkpoint_that_cannot_be_used_is_one_sentence_and_status_1(tmp_path:
         ["made-up-checkpoint", "--output", "c", "--depths", "3,4,6,0"],
         ["made-up-checkpoint", "--output", "c", "--width", "0"],
         ["verify"],
+        ["compile"],
+        ["compile", "m", "--soc-version", "310P3"],
+        ["compile", "m", "--soc-version", "Ascend310P3", "--batch-sizes", "1,two"],
+        ["compile", "m", "--soc-version", "Ascend310P3", "--timeout-minutes", "0"],
+        ["all", "--checkpoint", "c", "--soc-version", "Ascend310P3"],
         ["unknown"],
     ],
 )
@@ -109,19 +125,14 @@ def test_verify_fails_where_the_golden_vectors_are_not_those_of_the_graph(
 
 
 def test_verify_needs_neither_torch_nor_onnx(tiny_model_directory: Path) -> None:
-    program = (
-        "import sys; sys.modules['torch'] = sys.modules['onnx'] = None\n"
-        "from model_build.cli import commands; commands(sys.argv[1:])"
-    )
-    done = python("-c", program, "verify", str(tiny_model_directory))
+    done = python("-c", without("torch", "onnx"), "verify", str(tiny_model_directory))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("ok") == 3
 
 
 def test_export_without_torch_says_what_to_install(tmp_path: Path) -> None:
-    program = "import sys; sys.modules['torch'] = None\nfrom model_build.cli import commands; commands(sys.argv[1:])"
     arguments = ["export", "--checkpoint", "c", "--output", str(tmp_path / "m")]
-    done = python("-c", program, *arguments)
+    done = python("-c", without("torch"), *arguments)
     assert done.returncode == 1
     assert done.stderr == (
         "error: PyTorch and ONNX are not installed; install the extra `build`: pip install 'reid-service[build]'\n"
@@ -131,5 +142,142 @@ def test_export_without_torch_says_what_to_install(tmp_path: Path) -> None:
 def test_the_module_is_the_command() -> None:
     done = python("-m", "model_build", "--help")
     assert done.returncode == 0
-    for command in ("export", "made-up-checkpoint", "verify"):
+    for command in ("export", "made-up-checkpoint", "verify", "compile", "all"):
         assert command in done.stdout
+
+
+# With ATC, npu-smi and aclruntime: the stand-ins of tests/standins, in processes of their own
+
+
+@pytest.fixture
+def model(tiny_model_directory: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(tiny_model_directory, tmp_path / "model")
+
+
+def test_all_on_a_pretended_host_leads_to_verified_oms(checkpoint: Path, tmp_path: Path) -> None:
+    host = standins.environment(tmp_path, atc={}, npu_smi={"layout": "duo"}, acl={})
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "model"), "--batch-sizes", "1,4"]
+    done = python("-m", "model_build", "all", *arguments, env=host)
+    assert done.returncode == 0, done.stderr
+    described = ModelDirectory.open(tmp_path / "model").manifest
+    assert described.verification["om-fp16"].cosine_min > 0.9999
+    assert {om.compiled.soc_version for om in described.artefacts if om.compiled} == {"Ascend310P3"}
+    done = python("-m", "model_build", "verify", str(tmp_path / "model"), env=host)
+    assert done.returncode == 0, done.stderr
+    said = f"{tmp_path}/model: whole, and all 3 ONNX files give torch's vectors, as do 2 OMs within float16's rounding"
+    assert done.stdout.splitlines()[-1] == said
+
+
+def test_verify_says_which_oms_it_cannot_run(model: Path, tmp_path: Path) -> None:
+    host = standins.environment(tmp_path, atc={}, npu_smi={})
+    done = python("-m", "model_build", "compile", str(model), "--batch-sizes", "4", env=host)
+    assert done.returncode == 0, done.stderr
+    done = python("-c", without("aclruntime"), "verify", str(model))
+    assert (done.returncode, done.stderr) == (0, "model_bs4.om is not verified: aclruntime is not installed here\n")
+    assert done.stdout.splitlines()[-1] == f"{model}: whole, and all 3 ONNX files give torch's vectors"
+
+
+def test_compile_needs_no_torch_and_onnx_only_for_sizes_that_were_not_exported(model: Path, tmp_path: Path) -> None:
+    host = standins.environment(tmp_path, atc={}, npu_smi={})
+    exported = ["compile", str(model), "--batch-sizes", "1,4"]
+    done = python("-c", without("torch", "onnx"), *exported, env=host)
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"{model}: om-fp16 for Ascend310P3: model_bs1.om, model_bs4.om; 2 made now\n",
+    ), done.stderr
+    done = python("-c", without("torch"), "compile", str(model), "--batch-sizes", "8", env=host)
+    assert done.returncode == 0, done.stderr
+    done = python("-c", without("torch", "onnx"), "compile", str(model), "--batch-sizes", "16", env=host)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: there is no ONNX file of batch size 16, and without the package onnx none can be derived: "
+        "pip install onnx, or export with --batch-sizes 16"
+    )
+
+
+def test_a_dry_run_is_a_shell_script_and_needs_no_host(model: Path) -> None:
+    arguments = ["--soc-version", "Ascend310P3", "--batch-sizes", "4,8", "--aipp", "--dry-run"]
+    before = sorted(model.iterdir())
+    status, out, err = run("compile", model, *arguments)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:3] == [f"cd {model}", "cat > aipp.cfg <<'END'", "aipp_op {"]
+    options = "--input_format=NCHW --soc_version=Ascend310P3 --insert_op_conf=aipp.cfg"
+    assert lines[-3:] == [
+        f"atc --framework=5 --model=model_bs4.onnx --output=model_bs4_aipp --input_shape=input:4,3,256,128 {options}",
+        "# model_bs8.onnx is not there; it is derived from model.onnx",
+        f"atc --framework=5 --model=model_bs8.onnx --output=model_bs8_aipp --input_shape=input:8,3,256,128 {options}",
+    ]
+    assert sorted(model.iterdir()) == before
+
+
+def test_the_script_of_a_dry_run_compiles(model: Path, tmp_path: Path) -> None:
+    host = standins.environment(tmp_path, atc={})
+    _, out, _ = run("compile", model, "--soc-version", "Ascend310P3", "--batch-sizes", "1,4", "--aipp", "--dry-run")
+    subprocess.run(["sh", "-e"], input=out, env=host, text=True, check=True, capture_output=True)
+    assert {file.name for file in model.glob("*.om")} == {"model_bs1_aipp.om", "model_bs4_aipp.om"}
+
+
+@pytest.mark.parametrize(
+    ("npu_smi", "said"),
+    [
+        ({"names": ["310P3", "310P1"]}, "several kinds of chip, Ascend310P1, Ascend310P3: name one with --soc-version"),
+        ({"layout": "none"}, "npu-smi info shows no chip (status 187); it says: "),
+    ],
+)
+def test_a_chip_that_cannot_be_told_has_to_be_named(
+    npu_smi: dict[str, object], said: str, model: Path, tmp_path: Path
+) -> None:
+    host = standins.environment(tmp_path, npu_smi=npu_smi)
+    done = python("-m", "model_build", "compile", str(model), env=host)
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert said in sentence
+    assert "--soc-version" in sentence
+
+
+@pytest.mark.parametrize("command", ["compile", "all"])
+def test_without_atc_the_sentence_says_what_to_source(command: str, model: Path) -> None:
+    given = [str(model)] if command == "compile" else ["--checkpoint", "c", "--output", str(model)]
+    bare = {"PATH": "/usr/bin:/bin"}
+    done = python("-m", "model_build", command, *given, "--soc-version", "Ascend310P3", env=bare)
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("error: atc is not on the PATH")
+    assert "set_env.sh" in sentence
+
+
+def test_a_signal_that_ends_the_command_ends_atc_too(model: Path, tmp_path: Path) -> None:
+    host = standins.environment(tmp_path, atc={"mode": "hang", "children": True}, npu_smi={})
+    command = [sys.executable, "-m", "model_build", "compile", str(model), "--batch-sizes", "1"]
+    with subprocess.Popen(command, cwd=ROOT, env=host, stderr=subprocess.PIPE, text=True) as process:
+        pid = wait_for(lambda: next((f.read_text() for f in model.glob(".partial-*/atc-*/kernel_meta/child.pid")), ""))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM
+    assert wait_for(lambda: "gone" if not Path(f"/proc/{pid}/cmdline").read_bytes() else "")
+    assert list(model.glob(".partial-*")) == []
+    ModelDirectory.open(model)
+
+
+def wait_for(look: Callable[[], str]) -> str:
+    """What `look` finds, within 30 s. A process that is not there any more has no command line either."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        try:
+            if found := look():
+                return found
+        except FileNotFoundError:
+            return "gone"
+        time.sleep(0.02)
+    raise TimeoutError
+
+
+def test_a_command_under_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with stoppable():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -11,8 +11,9 @@ from onnx import ModelProto
 
 from app.adapters.onnx import OnnxEmbedder
 from app.core.preprocess import normalise
-from model_build.export import OPSET, check, export_onnx, fix_batch, save
+from model_build.export import OPSET, check, export_onnx
 from model_build.golden import draw_golden_crops, embed_golden
+from model_build.graph import fix_batch, save
 from model_build.made_up import made_up_network
 from model_build.network import Architecture, ReidNetwork
 from model_build.verify import compare
