@@ -31,6 +31,15 @@ class CropFile:
     about: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class VectorFile:
+    """A crop's raw vector to index, little-endian float32; `about` as for a crop."""
+
+    name: str
+    data: bytes
+    about: Mapping[str, object]
+
+
 class Client:
     """One server. Raises ServerRefused with the server's sentence, ServerUnreachable when nothing answers."""
 
@@ -54,6 +63,10 @@ class Client:
         """What is going on."""
         return await self._json("GET", "/v1/stats")
 
+    async def model(self) -> Json:
+        """The loaded model: fingerprint, dim, variant, where it comes from."""
+        return await self._json("GET", "/v1/model")
+
     async def put_collection(self, name: str, keep_crops: bool | None = None) -> Json:
         """Make a collection, or find it."""
         return await self._json("PUT", _path(name), json={"keep_crops": keep_crops})
@@ -67,6 +80,13 @@ class Client:
         files = [("image", (crop.name, crop.data)) for crop in crops]
         metadata = json.dumps([crop.about for crop in crops])
         answer = await self._json("POST", _path(collection, "items"), files=files, data={"metadata": metadata})
+        return cast(list[Json], answer["results"])
+
+    async def add_vectors(self, collection: str, fingerprint: str, vectors: Sequence[VectorFile]) -> list[Json]:
+        """Index vectors that the model of this fingerprint made elsewhere; one result each, in order."""
+        items = [{"source": v.name, "vector": base64.b64encode(v.data).decode(), **v.about} for v in vectors]
+        body = {"fingerprint": fingerprint, "items": items}
+        answer = await self._json("POST", _path(collection, "items"), json=body)
         return cast(list[Json], answer["results"])
 
     async def search(self, collection: str, image: bytes, name: str = "image", **options: object) -> Json:

@@ -12,7 +12,8 @@ ReidError
 |   |-- UnknownCollection
 |   `-- UnknownItem
 |-- Conflict 409
-|   `-- FingerprintMismatch   vectors of two models must not meet
+|   |-- FingerprintMismatch   vectors of two models must not meet
+|   `-- ForeignVectors        vectors were brought that another model made
 |-- Overloaded 429            more waits than the queue may hold
 |-- Unavailable 503
 |   |-- NotReady              still warming up, or shutting down
@@ -126,6 +127,18 @@ class FingerprintMismatch(Conflict):
         super().__init__(
             f"collection {collection!r} holds vectors of model {stored}, the loaded model is {offered}; "
             "their scores mean nothing to each other: make a new collection and index the crops again"
+        )
+
+
+class ForeignVectors(Conflict):
+    """Vectors were brought that another model made than the loaded one."""
+
+    code = "fingerprint_mismatch"
+
+    def __init__(self, loaded: str, offered: str) -> None:
+        super().__init__(
+            f"these vectors are of model {offered}, the loaded model is {loaded}; "
+            "load the model that made them, or send the crops themselves"
         )
 
 

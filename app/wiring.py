@@ -107,11 +107,13 @@ def build_service(
     telemetry = Telemetry()
     golden = directory.golden()
     engine = Engine(chosen, settings.max_waiting, telemetry, prove=prove or GoldenProof(golden.crops, golden.vectors))
+    sizes = settings.batch_sizes
     model = LoadedModel(
-        directory.manifest.variant(settings.variant).fingerprint,
-        settings.variant,
-        directory.manifest.dim,
-        directory.manifest,
+        fingerprint=directory.manifest.variant(settings.variant).fingerprint,
+        variant=settings.variant,
+        batch_size=sizes[0] if len(sizes) == 1 else None,
+        dim=directory.manifest.dim,
+        manifest=directory.manifest,
     )
     pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
     limits = Limits(max_bytes=settings.max_crop_bytes, max_pixels=settings.max_crop_pixels)

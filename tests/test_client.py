@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.api import create_app
-from app.client import Client, CropFile
+from app.client import Client, CropFile, VectorFile
 from app.demo.dataset import Recipe, draw_dataset
 from app.errors import BadField, BadSettings, ServerRefused, ServerUnreachable
 from app.settings import Settings
@@ -49,6 +49,20 @@ async def test_vectors_come_as_bytes(client: Client) -> None:
     vectors = np.frombuffer(unit, dtype="<f4").reshape(2, answer["dim"])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     assert len(norms) == 2 * 4
+
+
+async def test_vectors_made_elsewhere_go_in_and_are_found(client: Client) -> None:
+    unit, norms, _ = await client.embed([("x.jpg", jpeg) for jpeg in JPEGS[:2]])
+    raw = np.frombuffer(unit, dtype="<f4").reshape(2, -1) * np.frombuffer(norms, dtype="<f4")[:, None]
+    model = await client.model()
+    await client.put_collection("bench")
+    files = [VectorFile(f"{i}.jpg", row.tobytes(), {"person_id": str(i)}) for i, row in enumerate(raw)]
+    results = await client.add_vectors("bench", model["fingerprint"], files)
+    assert [(result["name"], result["status"]) for result in results] == [("0.jpg", "added"), ("1.jpg", "added")]
+    answer = await client.search("bench", JPEGS[1], k=1)
+    assert (answer["matches"][0]["person_id"], answer["matches"][0]["source"]) == ("1", "1.jpg")
+    with pytest.raises(ServerRefused, match=r"of model another, the loaded model is onnx-fp32-"):
+        await client.add_vectors("bench", "another", files)
 
 
 async def test_a_refusal_carries_the_servers_sentence_and_status(client: Client) -> None:

@@ -46,6 +46,11 @@ _REPORT = {
 }
 _COUNTS = {"used": 852, "junk": 0, "skipped": 1, "refused": []}
 
+# A body whose schema stands in its route, not among the components.
+VECTORS: dict[str, Any] = {
+    "fingerprint": "om-fp16-5dbdb1a656b3a60c",
+    "items": [{"vector": "7FFQQUjhisE=", "person_id": "0005", "camera_id": "2", "source": "0005_c2_f0046985.jpg"}],
+}
 EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     schemas.Problem: _PROBLEM,
     schemas.CollectionIn: {"keep_crops": True},
@@ -81,7 +86,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     schemas.EvaluateAnswer: {
         "protocols": {"instance": _REPORT},
         "data": {"folder": "market", "query": _COUNTS, "gallery": _COUNTS},
-        "model": _MODEL,
+        "model": {**_MODEL, "variant": "onnx-fp32", "batch_size": None},
         "timings_ms": {"embed": 5301.0, "rank": 14.3},
     },
 }

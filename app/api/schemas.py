@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
+from app.core.metrics import Report
 from app.core.records import Item, Match
 from app.service.galleries import Described
 from app.service.search import MAX_K, Options
@@ -56,6 +57,18 @@ class ModelName(_Out):
     def of(cls, model: LoadedModel) -> Self:
         """The loaded model's name."""
         return cls(fingerprint=model.fingerprint, label=model.label)
+
+
+class EvaluatedModel(ModelName):
+    """Which model was evaluated, and how it ran."""
+
+    variant: str
+    batch_size: int | None = Field(description="The only one that it ran; null where it took the one that fits.")
+
+    @classmethod
+    def of(cls, model: LoadedModel) -> Self:
+        """The loaded model."""
+        return cls(fingerprint=model.fingerprint, label=model.label, variant=model.variant, batch_size=model.batch_size)
 
 
 class CollectionIn(_In):
@@ -132,6 +145,22 @@ class DescriptionIn(_In):
     camera_id: str | None = Field(None, min_length=1, max_length=256)
     captured_at: Annotated[AwareDatetime, AfterValidator(_in_utc)] | None = Field(None, description="RFC 3339.")
     attributes: dict[str, str] = Field(default_factory=dict, max_length=64)
+
+
+class VectorIn(DescriptionIn):
+    """What the caller says of one crop, and its vector. The crop itself is not sent, and none is kept."""
+
+    vector: str | list[float] = Field(
+        description="Raw, as the model gives it: base64 of little-endian float32, or a list of numbers."
+    )
+    source: str | None = Field(None, min_length=1, max_length=1024, description="The crop's file name.")
+
+
+class VectorsIn(_In):
+    """Vectors that the loaded model made elsewhere."""
+
+    fingerprint: str = Field(min_length=1, max_length=256, description="Of the model that made them, as GET /v1/model.")
+    items: list[VectorIn] = Field(min_length=1, max_length=1000)
 
 
 class ItemOptions(_In):
@@ -288,6 +317,21 @@ class ProtocolReport(_Out):
     queries: int
     gallery: int
 
+    @classmethod
+    def of(cls, report: Report) -> Self:
+        """A report in the words of the API."""
+        return cls(
+            mAP=report.mAP,
+            rank1=report.ranks[1],
+            rank5=report.ranks[5],
+            rank10=report.ranks[10],
+            rank20=report.ranks[20],
+            rank50=report.ranks[50],
+            valid_queries=report.valid_queries,
+            queries=report.queries,
+            gallery=report.gallery,
+        )
+
 
 class SplitCounts(_Out):
     """What of a folder was used."""
@@ -303,5 +347,5 @@ class EvaluateAnswer(_Out):
 
     protocols: dict[str, ProtocolReport]
     data: dict[str, Any]
-    model: ModelName
+    model: EvaluatedModel
     timings_ms: dict[str, float]

@@ -56,11 +56,15 @@ class Target:
     url: str | None
     model: Path | None
     data: Path | None
+    variant: str | None = None
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.url is not None and (self.model is not None or self.data is not None):
+        own = (self.model, self.data, self.variant, self.batch_size)
+        if self.url is not None and any(value is not None for value in own):
             raise typer.BadParameter(
-                "--url talks to a server, which has its own --model and --data; give one or the other"
+                "--url talks to a server, which has its own --model, --data, --variant and --batch-size; "
+                "give one or the other"
             )
 
 
@@ -72,7 +76,11 @@ async def connect(target: Target, stored: bool = True, root: Path | None = None)
             yield client
         return
     settings = read_settings(
-        model_dir=target.model, data_dir=target.data, data_roots=(root.resolve(),) if root else None
+        model_dir=target.model,
+        data_dir=target.data,
+        data_roots=(root.resolve(),) if root else None,
+        variant=target.variant,
+        batch_sizes=(target.batch_size,) if target.batch_size else None,
     )
     async with open_service(settings, stored) as service:
         await start(service)

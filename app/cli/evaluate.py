@@ -1,4 +1,4 @@
-"""`reid evaluate`: the accuracy number of a labelled folder."""
+"""`reid evaluate`: the accuracy of a labelled folder, or of vectors that ais_bench wrote."""
 
 import asyncio
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from app.cli import accuracy
 from app.cli.common import Data, JsonPath, Model, Pattern, Target, Url, connect, out, progress, write_json
 
 
@@ -16,15 +17,32 @@ def add_to(app: typer.Typer) -> None:
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Folder with query/ and bounding_box_test/.")],
+    folder: Annotated[Path | None, typer.Argument(help="Folder with query/ and bounding_box_test/.")] = None,
+    ais_bench: Annotated[
+        Path | None, typer.Option(help="Instead: folder with query/ and gallery/, each with results of ais_bench.")
+    ] = None,
     pattern: Pattern = "auto",
+    variant: Annotated[str | None, typer.Option(help="Embed with this variant [REID_VARIANT].")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Embed at this batch size alone [REID_BATCH_SIZES].")
+    ] = None,
     url: Url = None,
     model: Model = None,
     data: Data = None,
     json: JsonPath = None,
 ) -> None:
     """Evaluate a labelled folder. With --url the folder is one that the server can read."""
-    answer = asyncio.run(_evaluate(Target(url, model, data), folder, pattern))
+    if (folder is None) == (ais_bench is None):
+        raise typer.BadParameter("give either a FOLDER of crops or --ais-bench, a folder of results")
+    if folder is not None:
+        answer = asyncio.run(_evaluate(Target(url, model, data, variant, batch_size), folder, pattern))
+    else:
+        assert ais_bench is not None
+        if any(value is not None for value in (url, model, data, variant, batch_size)):
+            raise typer.BadParameter(
+                "--ais-bench needs no model and no server; leave --url, --model, --data, --variant and --batch-size out"
+            )
+        answer = accuracy.of_results(ais_bench, pattern)
     if not write_json(json, answer):
         _show(answer)
 

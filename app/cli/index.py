@@ -1,32 +1,19 @@
-"""`reid index`: a folder of crops into a collection."""
+"""`reid index`: a folder of crops, or of vectors that ais_bench wrote, into a collection."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from app.cli.common import (
-    Data,
-    JsonPath,
-    Model,
-    Target,
-    Url,
-    all_of,
-    connect,
-    list_folder,
-    notes,
-    out,
-    progress,
-    write_json,
-)
-from app.client import Client, CropFile
+from app.cli import vectors
+from app.cli.common import Data, JsonPath, Model, Target, Url, connect, list_folder, out, write_json
+from app.cli.sending import about, add_in_halves, send_rows
+from app.client import Client, CropFile, Json
 from app.core.records import Label, NamedFiles, NamePattern, label_files, require_labels
-from app.errors import BadInput, ServerRefused
-
-_BATCH, _AT_ONCE = 32, 2  # two requests in flight: one is read and decoded while the other is embedded
+from app.errors import BadInput
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,8 +22,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def index(
-    folder: Annotated[Path, typer.Argument(help="Folder of crops.")],
     collection: Annotated[str, typer.Option(help="Collection to index into; made if it is not there.")],
+    folder: Annotated[Path | None, typer.Argument(help="Folder of crops.")] = None,
+    ais_bench: Annotated[
+        Path | None, typer.Option(help="Instead: results of ais_bench, made by the model that is loaded here.")
+    ] = None,
+    crops: Annotated[
+        Path | None, typer.Option(help="Pictures behind the results: some are embedded here and compared.")
+    ] = None,
     pattern: Annotated[
         str | None,
         typer.Option(
@@ -51,24 +44,38 @@ def index(
     json: JsonPath = None,
 ) -> None:
     """Index a folder of crops. What was acknowledged stays, whatever happens; indexing again adds nothing twice."""
+    if (folder is None) == (ais_bench is None):
+        raise typer.BadParameter("give either a FOLDER of crops or --ais-bench, a folder of results")
+    target = Target(url, model, data)
+    if ais_bench is not None:
+        if recursive:
+            raise typer.BadParameter("--recursive goes with a FOLDER of crops")
+        summary = vectors.index_results(target, ais_bench, collection, pattern, crops, keep_crops)
+    else:
+        assert folder is not None
+        if crops is not None:
+            raise typer.BadParameter("--crops goes with --ais-bench")
+        summary = _index_folder(target, folder, recursive, collection, pattern, keep_crops)
+    if not write_json(json, summary):
+        _show(summary)
+    if summary["results"]["refused"]:
+        raise typer.Exit(1)
+
+
+def _index_folder(
+    target: Target, folder: Path, recursive: bool, collection: str, pattern: str | None, keep_crops: bool | None
+) -> Json:
     files = label_files(list_folder(folder, recursive), NamePattern(pattern or "auto"))
     if pattern is not None:
         require_labels(files)
     if not files.labelled and not files.unlabelled:
         raise BadInput(f"no pictures in {str(folder)!r} ({len(files.skipped)} other files)")
-    summary = asyncio.run(_index(Target(url, model, data), folder, collection, files, pattern is None, keep_crops))
-    refused = summary["results"]["refused"]
-    if not write_json(json, summary):
-        counts = ", ".join(f"{n} {status}" for status, n in summary["results"].items() if n)
-        out.print(f"{collection}: {counts}; {summary['labelled']} labelled, {summary['unlabelled']} unlabelled, "
-                  f"{summary['junk']} junk dropped, {summary['skipped']} skipped")  # fmt: skip
-    if refused:
-        raise typer.Exit(1)
+    return asyncio.run(_index(target, folder, collection, files, pattern is None, keep_crops))
 
 
 async def _index(
     target: Target, folder: Path, collection: str, files: NamedFiles, keep_unlabelled: bool, keep_crops: bool | None
-) -> dict[str, Any]:
+) -> Json:
     async with connect(target) as client:
         await client.put_collection(collection, keep_crops)
         results = await send(client, folder, collection, rows_of(files, keep_unlabelled))
@@ -82,6 +89,12 @@ async def _index(
     }
 
 
+def _show(summary: Json) -> None:
+    counts = ", ".join(f"{n} {status}" for status, n in summary["results"].items() if n)
+    out.print(f"{summary['collection']}: {counts}; {summary['labelled']} labelled, {summary['unlabelled']} unlabelled, "
+              f"{summary['junk']} junk dropped, {summary['skipped']} skipped")  # fmt: skip
+
+
 def rows_of(files: NamedFiles, keep_unlabelled: bool = True) -> list[tuple[str, Label | None]]:
     """The files to index with their labels."""
     return [*files.labelled, *((name, None) for name in (files.unlabelled if keep_unlabelled else ()))]
@@ -91,49 +104,13 @@ async def send(
     client: Client, folder: Path, collection: str, rows: Sequence[tuple[str, Label | None]]
 ) -> Mapping[str, int]:
     """Send files in batches, some at once; how many were added, unchanged, updated, refused. Refusals are printed."""
-    counts: Counter[str] = Counter(added=0, unchanged=0, updated=0, refused=0)
-    pieces = _pieces(rows)
-    with progress("crops") as bar:
-        task = bar.add_task(f"indexing {collection}", total=len(rows))
 
-        async def work() -> None:
-            for piece in pieces:  # shared: each worker takes the next
-                crops = await asyncio.to_thread(_read, folder, piece)
-                for result in await _add(client, collection, crops):
-                    counts[result["status"]] += 1
-                    if result.get("error"):
-                        notes.print(f"refused: {result['error']['detail']}", style="yellow")
-                bar.advance(task, len(piece))
+    async def piece(rows: Sequence[tuple[str, Label | None]]) -> list[Json]:
+        crops = await asyncio.to_thread(_read, folder, rows)
+        return await add_in_halves(functools.partial(client.add, collection), crops)
 
-        try:
-            await all_of(work() for _ in range(_AT_ONCE))
-        finally:
-            if sum(counts.values()) < len(rows):
-                notes.print(f"stopped: {sum(counts.values())} of {len(rows)} crops were acknowledged and stay")
-    return counts
-
-
-async def _add(client: Client, collection: str, crops: list[CropFile]) -> list[dict[str, Any]]:
-    """Add crops; where they are too many or too large for one request, in halves, down to the one that is too large."""
-    try:
-        return await client.add(collection, crops)
-    except ServerRefused as error:
-        if error.answered != 413:
-            raise
-        if len(crops) == 1:
-            detail = f"{crops[0].name}: {len(crops[0].data)} bytes; {error}"
-            return [{"name": crops[0].name, "status": "refused", "error": {"detail": detail}}]
-    half = len(crops) // 2
-    return [*await _add(client, collection, crops[:half]), *await _add(client, collection, crops[half:])]
-
-
-def _pieces(rows: Sequence[tuple[str, Label | None]]) -> Iterator[Sequence[tuple[str, Label | None]]]:
-    return (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
+    return await send_rows(collection, rows, piece)
 
 
 def _read(folder: Path, rows: Sequence[tuple[str, Label | None]]) -> list[CropFile]:
-    return [CropFile(name, (folder / name).read_bytes(), _about(label)) for name, label in rows]
-
-
-def _about(label: Label | None) -> dict[str, object]:
-    return {"person_id": label.person_id, "camera_id": label.camera_id} if label else {}
+    return [CropFile(name, (folder / name).read_bytes(), about(label)) for name, label in rows]

@@ -1,7 +1,7 @@
 """What the gallery remembers of a crop, what a search answers, and how a data set's file names become records."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -25,7 +25,10 @@ Outcome = Literal["added", "unchanged", "updated"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A crop's entry in a collection. `sha256` is that of the encoded image as it was sent."""
+    """A crop's entry in a collection.
+
+    `sha256` is that of the encoded image as it was sent, or of the vector's bytes where only that was sent.
+    """
 
     id: str
     sha256: str
@@ -144,10 +147,18 @@ def pictures(names: Iterable[str]) -> tuple[list[str], list[str]]:
 def label_files(names: Iterable[str], pattern: NamePattern) -> NamedFiles:
     """Sort a folder's files by what their names say. Raises BadField for a pattern that takes too long."""
     found, skipped = pictures(names)
+    return replace(label_names(found, pattern), skipped=tuple(skipped))
+
+
+def label_names(names: Iterable[str], pattern: NamePattern) -> NamedFiles:
+    """Names of crops' files by what they say, in the order given; whatever their ending, none is skipped.
+
+    Raises BadField for a pattern that takes too long.
+    """
     labelled: list[tuple[str, Label]] = []
     unlabelled: list[str] = []
     junk: list[str] = []
-    for name in found:
+    for name in names:
         label = pattern.read(name.rpartition("/")[2])
         if label is None:
             unlabelled.append(name)
@@ -155,7 +166,7 @@ def label_files(names: Iterable[str], pattern: NamePattern) -> NamedFiles:
             junk.append(name)
         else:
             labelled.append((name, label))
-    return NamedFiles(tuple(labelled), tuple(unlabelled), tuple(junk), tuple(skipped))
+    return NamedFiles(tuple(labelled), tuple(unlabelled), tuple(junk), ())
 
 
 def require_labels(files: NamedFiles) -> None:

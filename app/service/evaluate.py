@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from app.core.metrics import Labelled, Report, evaluate_instance
-from app.core.records import Label, NamedFiles, NamePattern, is_background, label_files, require_labels
+from app.core.metrics import Report
+from app.core.records import NamedFiles, NamePattern, label_files, require_labels
+from app.core.splits import Split, SplitCounts, rank, without_background
 from app.errors import BadField, BadImage, BadInput, Forbidden, ReidError
 from app.ports import Floats
 from app.service.embed import Embedding, Upload
@@ -20,23 +21,13 @@ _IN_FLIGHT = 16
 
 
 @dataclass(frozen=True, slots=True)
-class FolderCounts:
-    """What of a folder was used and what was not."""
-
-    used: int
-    junk: int
-    skipped: int
-    refused: tuple[str, ...]  # sentences about pictures that could not be embedded
-
-
-@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Reports by protocol, and what they rest on."""
 
     folder: str
     protocols: dict[str, Report]
-    query: FolderCounts
-    gallery: FolderCounts
+    query: SplitCounts
+    gallery: SplitCounts
 
 
 @dataclass(slots=True)
@@ -80,10 +71,9 @@ class Evaluate:
             self.progress.total += len(asked.labelled) + len(kept.labelled)
             query, query_counts = await self._embed_folder(root / QUERY, asked)
             gallery, gallery_counts = await self._embed_folder(root / GALLERY, kept)
-        numbers = _numbered([*query.labels, *gallery.labels])
         with stages.measure("rank"):
-            report = await asyncio.to_thread(evaluate_instance, query.arrays(*numbers), gallery.arrays(*numbers))
-        return Evaluation(root.name, {"instance": report}, query_counts, gallery_counts)
+            protocols = await asyncio.to_thread(rank, query, gallery)
+        return Evaluation(root.name, protocols, query_counts, gallery_counts)
 
     def _find(self, path: str) -> Path:
         """The data set's folder, resolved, links included, before it is compared with the roots."""
@@ -104,7 +94,7 @@ class Evaluate:
             raise BadInput(f"{path!r} is no folder with {QUERY} and {GALLERY} in it")
         return root
 
-    async def _embed_folder(self, folder: Path, files: NamedFiles) -> "tuple[_Rows, FolderCounts]":
+    async def _embed_folder(self, folder: Path, files: NamedFiles) -> tuple[Split, SplitCounts]:
         in_flight = asyncio.Semaphore(_IN_FLIGHT)
         vectors = await asyncio.gather(*(self._vector(folder / name, in_flight) for name, _ in files.labelled))
         rows = list(zip(vectors, (label for _, label in files.labelled), strict=True))
@@ -112,8 +102,8 @@ class Evaluate:
         if not good:
             raise BadInput(f"no picture in {folder.parent.name}/{folder.name} could be embedded")
         refused = tuple(str(vector) for vector in vectors if isinstance(vector, ReidError))
-        counts = FolderCounts(len(good), len(files.junk), len(files.skipped) + len(files.unlabelled), refused)
-        return _Rows(np.stack([vector for vector, _ in good]), [label for _, label in good]), counts
+        counts = SplitCounts(len(good), len(files.junk), len(files.skipped) + len(files.unlabelled), refused)
+        return Split(np.stack([vector for vector, _ in good]), [label for _, label in good]), counts
 
     async def _vector(self, file: Path, in_flight: asyncio.Semaphore) -> Floats | ReidError:
         async with in_flight:
@@ -125,17 +115,6 @@ class Evaluate:
             answer = await self._embedding.try_one(upload)
             self.progress.done += 1
         return answer if isinstance(answer, ReidError) else answer[1]
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    vectors: Floats
-    labels: list[Label]
-
-    def arrays(self, pids: dict[str, int], camids: dict[str, int]) -> Labelled:
-        persons = np.array([pids[label.person_id] for label in self.labels], dtype=np.int64)
-        cameras = np.array([camids[label.camera_id] for label in self.labels], dtype=np.int64)
-        return Labelled(self.vectors, persons, cameras)
 
 
 def _data_set(folder: Path) -> Path | None:
@@ -167,13 +146,5 @@ def _list(folder: Path, pattern: NamePattern, ask_for: bool) -> NamedFiles:
     files = label_files((entry.name for entry in entries if entry.is_file() and not entry.is_symlink()), pattern)
     require_labels(files)
     others = tuple(entry.name for entry in entries if not entry.is_file() or entry.is_symlink())
-    nobody = {n for n, label in files.labelled if ask_for and pattern.has_background and is_background(label.person_id)}
-    labelled = tuple(row for row in files.labelled if row[0] not in nobody)
-    return NamedFiles(labelled, files.unlabelled, (*files.junk, *sorted(nobody)), (*files.skipped, *others))
-
-
-def _numbered(labels: Sequence[Label]) -> tuple[dict[str, int], dict[str, int]]:
-    """A number for every person and for every camera, the same in query and gallery."""
-    persons = {label.person_id for label in labels}
-    cameras = {label.camera_id for label in labels}
-    return {p: i for i, p in enumerate(sorted(persons))}, {c: i for i, c in enumerate(sorted(cameras))}
+    files = replace(files, skipped=(*files.skipped, *others))
+    return without_background(files, pattern) if ask_for else files

@@ -24,6 +24,7 @@ class LoadedModel:
 
     fingerprint: str
     variant: str
+    batch_size: int | None  # the only one that it runs; None where it takes the one that fits
     dim: int
     manifest: ModelManifest
 

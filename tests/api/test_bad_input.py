@@ -77,6 +77,15 @@ def items(count: int = 1, query: str = "", headers: dict[str, str] | None = None
     return send
 
 
+def vectors(count: int = 1, fingerprint: str | None = None, collection: str = C, **about: object) -> Case:
+    def send(w: World) -> Awaitable[httpx.Response]:
+        items = [{"vector": w.vector(), **about}] * count
+        body = {"fingerprint": fingerprint or w.service.model.fingerprint, "items": items}
+        return w.http.post(f"{collection}/items", json=body)
+
+    return send
+
+
 def evaluate(folder: Callable[[World], object], path: str = "/v1/evaluate", **more: str) -> Case:
     return lambda w: w.http.post(path, json={"folder": str(folder(w)), **more})
 
@@ -173,7 +182,7 @@ CASES: dict[str, Case] = {
     "batch-unknown-collection": lambda w: w.http.post(
         "/v1/collections/nowhere/search/batch", json={"queries": [{"vector": w.vector()}]}
     ),
-    "items-media-type": lambda w: w.http.post(f"{C}/items", json={}),
+    "items-media-type": lambda w: w.http.post(f"{C}/items", content=b"x", headers={"content-type": "text/plain"}),
     "items-no-file": lambda w: w.http.post(f"{C}/items", files=[("picture", b"x")]),
     "items-too-many": items(9),
     "items-metadata-not-json": items(metadata="{"),
@@ -196,6 +205,17 @@ CASES: dict[str, Case] = {
     "items-unknown-collection-streamed": lambda w: w.http.post(
         "/v1/collections/nowhere/items", files=[("image", w.good)], headers={"accept": "application/x-ndjson"}
     ),
+    "items-vectors-not-json": lambda w: w.http.post(
+        f"{C}/items", content=b'{"items": ', headers={"content-type": "application/json"}
+    ),
+    "items-vectors-model": vectors(fingerprint="om-fp16-of-another"),
+    "items-vectors-no-model": lambda w: w.http.post(f"{C}/items", json={"items": [{"vector": w.vector()}]}),
+    "items-vectors-none": vectors(0),
+    "items-vectors-too-many": vectors(9),
+    "items-vectors-no-vector": vectors(vector=None),
+    "items-vectors-key": vectors(camera="2"),
+    "items-vectors-id": vectors(id="a/b"),
+    "items-vectors-unknown-collection": vectors(collection="/v1/collections/nowhere"),
     "items-list-limit": lambda w: w.http.get(f"{C}/items?limit=0"),
     "items-list-cursor": lambda w: w.http.get(f"{C}/items?cursor=never"),
     "item-unknown": lambda w: w.http.get(f"{C}/items/never"),

@@ -34,7 +34,7 @@ async def vectors(service: Service, split: Path) -> list[tuple[np.ndarray, str, 
     """Unit vectors with labels read by splitting the name: another way than the product's."""
     rows = []
     for path in sorted(split.glob("*.jpg")):
-        raw = (await service.engine.run(decode(path.read_bytes(), path.name)[None]))[0].astype(np.float64)
+        raw = (await service.engine.embed([decode(path.read_bytes(), path.name)]))[0].vector.astype(np.float64)
         person, camera, _ = path.name.split("_")
         rows.append((raw / np.sqrt((raw**2).sum()), person, camera))
     return rows

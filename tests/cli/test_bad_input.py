@@ -2,10 +2,11 @@
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.adapters.local_gallery import LocalGallery
@@ -33,13 +34,11 @@ class World:
         return ["--model", str(self.model), "--data", str(self.path / "data")]
 
     def folder(self, **files: bytes) -> str:
-        folder = self.path / "folder"
-        folder.mkdir()
-        for name, data in files.items():
-            (folder / name.replace("__", ".")).write_bytes(data)
-        return str(folder)
+        write(self.path / "folder", files)
+        return str(self.path / "folder")
 
 
+VECTOR = np.arange(1, 129, dtype="<f4").tobytes()  # as long as the tiny model's
 JPEG = next(draw_dataset(Recipe(seed=1, persons=1, distractors=0, cameras=2))).jpeg
 
 
@@ -81,12 +80,33 @@ CASES: dict[str, Callable[[World], list[str]]] = {
     ],
     "index-unreachable": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "c", "--url", "http://127.0.0.1:9"],
     "index-both": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "c", "--url", "http://127.0.0.1:9", "--data", "d"],
+    "index-nothing": lambda w: ["index", "--collection", "c", *w.here],
+    "index-two-sources": lambda w: [*results(w), w.folder(hat__jpg=JPEG)],
+    "index-crops-alone": lambda w: ["index", w.folder(hat__jpg=JPEG), "--crops", ".", "--collection", "c", *w.here],
+    "index-results-recursive": lambda w: [*results(w, a_0__bin=VECTOR), "--recursive"],
+    "index-results-folder": lambda w: ["index", "--ais-bench", str(w.path / "nowhere"), "--collection", "c", *w.here],
+    "index-results-none": lambda w: results(w, readme__txt=b"x", **{"0005_c2_f0046985__bin": bytes(393_216)}),
+    "index-results-runs": lambda w: results(w, "run", "other", a_0__bin=VECTOR),
+    "index-results-pattern": lambda w: [*results(w, a_0__bin=VECTOR), "--pattern", "duke"],
+    "index-results-cut": lambda w: results(w, a_0__txt=b"1.0 " * 128 + b"\n", b_0__txt=b"1.0 " * 100),
+    "index-results-length": lambda w: results(w, a_0__bin=VECTOR + VECTOR),
+    "index-results-crops": lambda w: [*results(w, hat_0__bin=VECTOR), "--crops", w.folder(hat__jpg=JPEG)],
     "search-file": lambda w: ["search", str(w.path / "nowhere.jpg"), "--collection", "c", *w.here],
     "search-image": lambda w: index_then_search(w, b"no picture"),
     "search-collection": lambda w: ["search", w.folder(hat__jpg=JPEG) + "/hat.jpg", "--collection", "c", *w.here],
     "search-k": lambda w: ["search", w.folder(hat__jpg=JPEG) + "/hat.jpg", "--collection", "c", "-k", "0", *w.here],
     "evaluate-folder": lambda w: ["evaluate", str(w.path / "nowhere"), "--model", str(w.model)],
     "evaluate-splits": lambda w: ["evaluate", w.folder(hat__jpg=JPEG), "--model", str(w.model)],
+    "evaluate-nothing": lambda w: ["evaluate"],
+    "evaluate-two-sources": lambda w: ["evaluate", w.folder(hat__jpg=JPEG), "--ais-bench", "."],
+    "evaluate-results-server": lambda w: ["evaluate", "--ais-bench", measured(w), "--url", "http://127.0.0.1:9"],
+    "evaluate-variant": lambda w: ["evaluate", w.folder(), "--model", str(w.model), "--variant", "om-fp16"],
+    "evaluate-batch-size": lambda w: ["evaluate", w.folder(), "--batch-size", "0"],
+    "evaluate-variant-server": lambda w: ["evaluate", w.folder(), "--variant", "x", "--url", "http://127.0.0.1:9"],
+    "evaluate-results-splits": lambda w: ["evaluate", "--ais-bench", w.folder(a_0__bin=VECTOR)],
+    "evaluate-results-empty": lambda w: ["evaluate", "--ais-bench", measured(w)],
+    "evaluate-results-names": lambda w: ["evaluate", "--ais-bench", measured(w, hat_0__bin=VECTOR)],
+    "evaluate-results-broken": lambda w: ["evaluate", "--ais-bench", measured(w, **{"0001_c1_f1_0__bin": b"x"})],
     "embed-folder": lambda w: ["embed", w.folder(readme__txt=b"x"), "--output", str(w.path / "o.npz"), "--model", str(w.model)],
     "embed-output": lambda w: [
         "embed", w.folder(hat__jpg=JPEG), "--output", str(w.path / "nowhere" / "o.npz"), "--model", str(w.model),
@@ -96,6 +116,27 @@ CASES: dict[str, Callable[[World], list[str]]] = {
     "demo-port": lambda w: ["demo", str(w.path / "demo"), "--port", "70000"],
     "doctor-model": damaged,
 }  # fmt: skip
+
+
+def results(w: World, *runs: str, **files: bytes) -> list[str]:
+    """`reid index` of results, which lie in each of the runs."""
+    folder = w.path / "results"
+    for name in runs or ("",):
+        write(folder / name, files)
+    return ["index", "--ais-bench", str(folder), "--collection", "c", *w.here]
+
+
+def measured(w: World, **files: bytes) -> str:
+    """A folder with the same results as queries and in the gallery."""
+    for name in ("query", "gallery"):
+        write(w.path / "measured" / name, files)
+    return str(w.path / "measured")
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        (folder / name.replace("__", ".")).write_bytes(data)
 
 
 def index_then_search(w: World, data: bytes) -> list[str]:

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Request
 
 from app.api.limits import SMALL_BODY
 from app.api.problems import responses
-from app.api.schemas import EvaluateAnswer, EvaluateIn, ModelName, ProtocolReport, SplitCounts
-from app.core.metrics import Report
+from app.api.schemas import EvaluateAnswer, EvaluatedModel, EvaluateIn, ProtocolReport, SplitCounts
 from app.service import Service
 from app.service.stages import Stages
 
@@ -24,28 +23,14 @@ def router(service: Service) -> APIRouter:
         stages: Stages = request.state.stages
         result = await service.evaluate.folder(body.folder, body.pattern, stages)
         return EvaluateAnswer(
-            protocols={name: _report(report) for name, report in result.protocols.items()},
+            protocols={name: ProtocolReport.of(report) for name, report in result.protocols.items()},
             data={
                 "folder": result.folder,
                 "query": SplitCounts(**asdict(result.query)),
                 "gallery": SplitCounts(**asdict(result.gallery)),
             },
-            model=ModelName.of(service.model),
+            model=EvaluatedModel.of(service.model),
             timings_ms=stages.ms,
         )
 
     return routes
-
-
-def _report(report: Report) -> ProtocolReport:
-    return ProtocolReport(
-        mAP=report.mAP,
-        rank1=report.ranks[1],
-        rank5=report.ranks[5],
-        rank10=report.ranks[10],
-        rank20=report.ranks[20],
-        rank50=report.ranks[50],
-        valid_queries=report.valid_queries,
-        queries=report.queries,
-        gallery=report.gallery,
-    )

@@ -1,16 +1,20 @@
 """Crops into a collection, and its items page by page."""
 
+import asyncio
+import base64
 import io
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData
 
+from app.api.examples import VECTORS
 from app.api.limits import RequestLimits
 from app.api.problems import problem_of, responses
 from app.api.schemas import (
@@ -22,23 +26,37 @@ from app.api.schemas import (
     ItemPage,
     ModelName,
     Problem,
+    VectorIn,
+    VectorsIn,
 )
-from app.api.uploads import files_of, form_of, media_type
+from app.api.uploads import files_of, form_of, is_json, media_type, read_json
+from app.core.metrics import Floats
 from app.core.records import Filter, NamePattern
-from app.errors import BadField, NotFound, ReidError, UnsupportedMedia
+from app.errors import BadField, BadInput, NotFound, ReidError, TooLarge, UnsupportedMedia
 from app.service import Service
 from app.service.embed import Upload
 from app.service.galleries import MAX_PAGE
-from app.service.ingest import Description, NewCrop, Result
+from app.service.ingest import Description, NewCrop, NewVector, Result
 from app.service.stages import Stages
 
 NDJSON = "application/x-ndjson"
 _GROUP = 16  # crops a commit when results stream: one fsync for many crops, and a line soon enough
 _DESCRIPTIONS = TypeAdapter(list[DescriptionIn] | dict[str, DescriptionIn])
+
+
+def _vectors_body() -> dict[str, Any]:
+    """The JSON body for OpenAPI, whole: the items' schema stands in it, not among the components."""
+    schema = VectorsIn.model_json_schema()
+    del schema["$defs"]
+    schema["properties"]["items"]["items"] = VectorIn.model_json_schema()
+    return schema | {"examples": [VECTORS]}
+
+
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
+            "application/json": {"schema": _vectors_body()},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -52,7 +70,7 @@ _BODY: dict[str, Any] = {
                         },
                     },
                 }
-            }
+            },
         },
     }
 }
@@ -77,16 +95,20 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
         collection: str,
         options: Annotated[ItemOptions, Query()],
     ) -> Response | IngestAnswer:
-        """Index crops; one result each. With `Accept: application/x-ndjson` a line per crop, while it runs."""
+        """Index crops, or JSON with their vectors; one result each. `Accept: application/x-ndjson`: a line each, as it runs."""
         service.require_ready()
         streamed = NDJSON in request.headers.get("accept", "")
-        crops = await _read(request, limits.streamed_crops if streamed else limits.crops)
+        most, group = (limits.streamed_crops, _GROUP) if streamed else (limits.crops, limits.crops)
         names = NamePattern(options.pattern) if options.pattern is not None else None
         stages: Stages = request.state.stages
-        results = service.ingest.add(collection, crops, names, _GROUP if streamed else limits.crops, stages)
+        if is_json(request):
+            body = await _read_vectors(request, most)
+            vectors = await asyncio.to_thread(lambda: [_vector(i, one) for i, one in enumerate(body.items)])
+            results = await service.ingest.add_vectors(collection, body.fingerprint, vectors, names, group, stages)
+        else:
+            results = await service.ingest.add(collection, await _read(request, most), names, group, stages)
         request_id: str = request.state.request_id
         if streamed:
-            await service.galleries.usable(collection)  # refused before the first byte is sent
             return StreamingResponse(_lines(results, request_id), media_type=NDJSON)
         rows = [_result(result, request_id) async for result in results]
         return IngestAnswer(results=rows, model=ModelName.of(service.model), timings_ms=stages.ms)
@@ -133,11 +155,37 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
 
 async def _read(request: Request, most: int) -> list[NewCrop]:
     if media_type(request) != "multipart/form-data":
-        raise UnsupportedMedia("this route takes multipart/form-data with files in the field `image`")
+        raise UnsupportedMedia(
+            "this route takes multipart/form-data with files in the field `image`, or application/json with vectors"
+        )
     async with form_of(request, most) as form:
         uploads = await files_of(form, "image", most, {"metadata"})
         said = _descriptions(form, uploads)
     return [NewCrop(upload, description) for upload, description in zip(uploads, said, strict=True)]
+
+
+async def _read_vectors(request: Request, most: int) -> VectorsIn:
+    body = await read_json(request, VectorsIn)
+    if len(body.items) > most:
+        raise TooLarge(f"{len(body.items)} vectors; one request may have {most}")
+    return body
+
+
+def _vector(position: int, given: VectorIn) -> NewVector:
+    name = given.source or f"items.{position}"
+    said = Description(**given.model_dump(exclude={"vector", "source"}))
+    return NewVector(name, _numbers(given.vector, name), given.source, said)
+
+
+def _numbers(given: str | list[float], name: str) -> Floats | BadInput:
+    """Float32 [n] of the body's vector, or why there are none: one bad vector refuses itself."""
+    if isinstance(given, list):
+        with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
+            return np.array(given, dtype=np.float64).astype(np.float32)
+    try:
+        return np.frombuffer(base64.b64decode(given, validate=True), dtype="<f4").astype(np.float32)
+    except ValueError:
+        return BadInput(f"{name}: the vector is not base64 of float32 numbers")
 
 
 def _descriptions(form: FormData, uploads: Sequence[Upload]) -> list[Description]:
