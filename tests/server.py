@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -13,14 +14,15 @@ ROOT = Path(__file__).parents[1]
 class Server:
     """`reid serve` in a process of its own."""
 
-    def __init__(self, *arguments: str) -> None:
-        environment = {
+    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        variables = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
-            "REID_LOG_LEVEL": "warning",
-        }  # little to drain
+            "REID_LOG_LEVEL": "warning",  # little to drain
+            **(environment or {}),
+        }
         command = [sys.executable, "-m", "app", "serve", "--port", "0", *arguments]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables, cwd=ROOT)
         assert self.process.stderr
         first = self.process.stderr.readline()
         found = re.search(r"http://127\.0\.0\.1:[1-9]\d*", first)

@@ -1,0 +1,126 @@
+"""The main job on a pretended Atlas host, in processes of their own: checkpoint, ONNX, OM, server, answers over HTTP.
+
+Verified with stand-ins for ATC, npu-smi and aclruntime, not on an NPU.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.demo.dataset import Recipe, draw_dataset
+from tests import standins
+from tests.server import ROOT, Server
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> Path:
+    """A few drawn people, two crops each."""
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for crop in draw_dataset(Recipe(seed=3, persons=4, distractors=0, cameras=2, queries=1, shots=(1, 1))):
+        (folder / crop.name).write_bytes(crop.jpeg)
+    return folder
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> dict[str, str]:
+    """Variables of a pretended Atlas host whose environment's commands come first."""
+    base = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return {**standins.environment(tmp_path, base=base), "TMPDIR": str(tmp_path)}
+
+
+def run(*command: str, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def ask(server: Server, crop: Path) -> list[dict[str, object]]:
+    answer = httpx.post(f"{server.url}/v1/collections/lobby/search?k=3", files={"image": crop.read_bytes()}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    matches: list[dict[str, object]] = answer.json()["matches"]
+    return matches
+
+
+def test_from_a_checkpoint_to_the_same_answers_as_on_the_cpu(
+    host: dict[str, str], crops: Path, tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    checkpoint, model = str(tmp_path / "tiny.ckpt"), str(tmp_path / "model")
+    run(
+        "model_build",
+        "made-up-checkpoint",
+        "--output",
+        checkpoint,
+        "--width",
+        "4",
+        "--depths",
+        "1,1,1,1",
+        environment=host,
+    )
+    built = run(
+        "model_build", "all", "--checkpoint", checkpoint, "--output", model, "--batch-sizes", "1,4", environment=host
+    )
+    assert "model_bs4.om" in built  # the chip's name is npu-smi's, the second verification ran on the stand-in
+    npu = {"REID_VARIANT": "om-fp16", "REID_DEVICES": "ascend:0,ascend:1"}
+    answers = []
+    for name, variables in (("npu", host | npu), ("cpu", host)):
+        server = serve("--model", model, "--data", str(tmp_path / name), environment=variables)
+        run("app", "index", str(crops), "--collection", "lobby", "--url", server.url, environment=host)
+        answers.append([ask(server, crop) for crop in sorted(crops.iterdir())])
+        fingerprint = httpx.get(f"{server.url}/v1/model").json()["fingerprint"]
+        assert fingerprint.startswith({"npu": "om-fp16-", "cpu": "onnx-fp32-"}[name])
+    on_npu, on_cpu = answers
+    for npu_matches, cpu_matches in zip(on_npu, on_cpu, strict=True):
+        assert npu_matches[0]["id"] == cpu_matches[0]["id"]
+        scores = [[match["score"] for match in matches] for matches in (npu_matches, cpu_matches)]
+        assert scores[0] == pytest.approx(scores[1], abs=2e-3)
+
+
+def test_the_acceptance_script_passes_on_the_stand_ins(
+    host: dict[str, str], crops: Path, tiny_model_directory: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "accepted"
+    model.mkdir()
+    for file in tiny_model_directory.iterdir():
+        (model / file.name).write_bytes(file.read_bytes())
+    small = {"SIZES": "1,4", "ROUNDS": "20", "LOOP": "5", "MIN_PER_S": "1"}  # a figure of speed would be the stand-in's
+    done = subprocess.run(
+        [str(ROOT / "deploy" / "atlas-acceptance.sh"), str(model), str(crops)],
+        env=host | small, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[:2] for line in lines[:10]] == [["ok", str(number)] for number in range(1, 11)]
+    assert lines[-1] == "10 ok, 0 left out, 0 failed"
+
+
+def test_the_acceptance_script_says_which_command_fell(
+    host: dict[str, str], crops: Path, om_model_directory: Path, tmp_path: Path
+) -> None:
+    ill = host | {"STANDIN_NPU_SMI": json.dumps({"layout": "unhealthy"}), "PATH": without_atc(host["PATH"], tmp_path)}
+    ill |= {"STANDIN_ACL": json.dumps({"faults": [{"at": "open", "code": 507033, "nth": 0, "device": 1}]})}
+    done = subprocess.run(
+        [str(ROOT / "deploy" / "atlas-acceptance.sh"), str(om_model_directory), str(crops)],
+        env=ill | {"ROUNDS": "1", "LOOP": "1", "MIN_PER_S": "100000000", "WAIT_S": "5"}, cwd=tmp_path,
+        capture_output=True, text=True, check=False, timeout=110,
+    )  # fmt: skip
+    fell = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FALLS")]
+    # One chip of two is ill. The other gives the right vectors (5 and 8), and no chip is as fast as is asked for here.
+    assert fell == ["1", "6", "7", "9", "10"], done.stdout
+    assert done.stdout.count("left out") == 4  # three commands, and the sum
+    assert done.returncode == 1
+
+
+def without_atc(path: str, folder: Path) -> str:
+    """A PATH with the stand-ins' npu-smi and without their atc."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "npu-smi").symlink_to(standins.BIN / "npu-smi")
+    return path.replace(str(standins.BIN), str(folder / "bin"))
