@@ -14,6 +14,7 @@
 #   LOOP=100        runs of each size     WAIT_S=300      seconds for a server or a chip to be ready
 set -uo pipefail
 export LC_ALL=C.UTF-8
+unset ${!REID_*}  # the CPU is to be the CPU in 8, whatever this host serves with
 model=${1:?usage: deploy/atlas-acceptance.sh MODEL_DIR [CROPS]}
 crops=${2:-}
 CHIPS=${CHIPS:-0,1} SIZES=${SIZES:-1,4,8,16} MIN_PER_S=${MIN_PER_S:-2000} ROUNDS=${ROUNDS:-200}

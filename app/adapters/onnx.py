@@ -1,5 +1,6 @@
 """Embedder on ONNX Runtime: any CPU, float32 in, float32 out. The only file that imports onnxruntime."""
 
+import os
 import time
 from pathlib import Path
 from typing import cast
@@ -8,6 +9,9 @@ from app.core.preprocess import HEIGHT, WIDTH, normalise
 from app.errors import BadModelDirectory, BadSettings, DeviceFailed
 from app.ports import Crops, Floats, RunTimes
 
+# The official wheels report to their maker over the network, and leave an id in the home folder, unless this is set
+# before they are loaded [onnxruntime, Privacy.md].
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 try:
     import onnxruntime as ort
 except ImportError as missing:

@@ -16,6 +16,7 @@ from app.service.telemetry import Telemetry
 
 log = logging.getLogger("reid.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PROBES = ("/livez", "/readyz", "/metrics")
 
 
 class Envelope:
@@ -48,7 +49,9 @@ class Envelope:
             # A path nobody serves has no route: its name must not become a label, or anyone could make labels.
             route = getattr(scope.get("route"), "path", "unmatched")
             self._telemetry.request(f"{scope['method']} {route}", answer.status, seconds, stages.ms)
-            log.info("%s %s %d %.1f ms %s", scope["method"], route, answer.status, seconds * 1000, request_id)
+            # Whoever asks every few seconds whether all is well would fill the log with nothing.
+            level = logging.DEBUG if route in _PROBES and answer.status == 200 else logging.INFO
+            log.log(level, "%s %s %d %.1f ms %s", scope["method"], route, answer.status, seconds * 1000, request_id)
 
 
 class _Answer:

@@ -178,6 +178,15 @@ def test_what_the_library_prints_disturbs_nothing(directory: ModelDirectory, atl
             assert embedder.embed(CROPS[:4]).shape == (4, 128)
 
 
+def test_a_relative_path_means_the_parents_folder(
+    directory: ModelDirectory, atlas_host: Pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    atlas_host()
+    monkeypatch.chdir(directory.path.parent)
+    with opened(ModelDirectory(Path(directory.path.name), directory.manifest), 1) as embedder:
+        assert embedder.embed(CROPS[:1]).shape == (1, 128)
+
+
 # What must not be loaded
 
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +87,24 @@ def test_a_graph_for_crops_of_another_size_is_refused(tiny_model_directory: Path
     onnx.save(model, tmp_path / "flat.onnx")
     with pytest.raises(BadModelDirectory, match=r"^flat\.onnx maps \[\('tensor\(float\)', \[3, 128, 128\]\)\]"):
         OnnxEmbedder(tmp_path / "flat.onnx", "f", DIM)
+
+
+EMBED = """
+import sys
+sys.path[:] = {path!r}
+from pathlib import Path
+import numpy as np
+from app.adapters.onnx import OnnxEmbedder
+embedder = OnnxEmbedder(Path({model!r}), "f", 128, 1)
+embedder.embed(np.zeros((1, 256, 128, 3), np.uint8))
+embedder.close()
+"""
+
+
+def test_nothing_is_left_in_the_home_folder_for_anybody_to_report(tiny_model_directory: Path, tmp_path: Path) -> None:
+    script = EMBED.format(path=sys.path, model=str(tiny_model_directory / "model.onnx"))
+    subprocess.run([sys.executable, "-c", script], env={"HOME": str(tmp_path)}, check=True)
+    assert not list(tmp_path.iterdir())  # the library's telemetry keeps an id and a database of events there
 
 
 def test_after_closing_nothing_is_embedded(tiny_model_directory: Path, golden: Golden) -> None:

@@ -142,6 +142,15 @@ async def test_metrics_count_requests_batches_stages_and_the_gallery(http: httpx
     assert "0005_c2" not in text  # a path nobody serves makes no label
 
 
+async def test_probes_that_are_content_do_not_fill_the_log(
+    http: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "reid.access")
+    for path in ("/livez", "/readyz", "/metrics", "/v1/model"):
+        await http.get(path)
+    assert [record.args[1] for record in caplog.records if isinstance(record.args, tuple)] == ["/v1/model"]
+
+
 async def test_every_answer_says_where_its_time_went_and_carries_an_id(http: httpx.AsyncClient, picture: Draw) -> None:
     answer = await http.post("/v1/embeddings", files=[("image", picture(1))])
     assert re.fullmatch(r"decode;dur=[\d.]+, queue;dur=[\d.]+, infer;dur=[\d.]+", answer.headers["server-timing"])

@@ -94,7 +94,8 @@ def om_file(folder: Path, artefact: Artefact, use: tuple[int, ...]) -> OmFile:
     """Where an OM lies and how it is called."""
     compiled = _compiled(artefact)
     largest = artefact.batch or compiled.gears[-1]
-    return OmFile(folder / artefact.file, use, largest, artefact.batch is None, compiled.dtype, compiled.layout)
+    path = (folder / artefact.file).resolve()  # the worker has a working directory of its own
+    return OmFile(path, use, largest, artefact.batch is None, compiled.dtype, compiled.layout)
 
 
 def open_here(files: Sequence[OmFile], need: Need, fingerprint: str, dim: int, chip: int) -> Embedder:

@@ -1,5 +1,6 @@
 """A loaded OM: what it wants, and what it makes of it. ONNX Runtime does the sums, on one thread, in fp16's precision."""
 
+import functools
 import re
 from pathlib import Path
 from typing import cast
@@ -93,9 +94,14 @@ def _aipp(crops: npt.NDArray[np.uint8], fields: dict[str, str]) -> Floats:
 
 def _made_up(crops: npt.NDArray[np.generic], shape: list[int]) -> Floats:
     """Different crops, different vectors; the same crop, the same vector."""
-    samples = crops.reshape(len(crops), -1)[:, ::1021].astype(np.float32)
-    directions = np.random.default_rng(0).standard_normal((samples.shape[1], int(np.prod(shape))), dtype=np.float32)
+    samples = crops.reshape(len(crops), -1)[:, ::4093].astype(np.float32)
+    directions = _directions(samples.shape[1], int(np.prod(shape)))
     return np.ascontiguousarray((samples @ directions).reshape(len(crops), *shape))
+
+
+@functools.cache  # drawn anew they would take longer than the run that they stand for
+def _directions(samples: int, dim: int) -> Floats:
+    return np.random.default_rng(0).standard_normal((samples, dim), dtype=np.float32)
 
 
 def _session(onnx: bytes) -> ort.InferenceSession:
