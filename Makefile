@@ -48,15 +48,18 @@ format: .venv/.ready-dev  ## write the format that `make lint` asks for
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-# torch stays out of the lock, since its builds differ by machine; what it requires is in (group torch-requires).
-COMPILE = uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS)
-lock:  ## write both lock files; ARGS=--upgrade takes newer versions (needs uv)
+# torch stays out of the locks, since its builds differ by machine; what it requires is in (group torch-requires).
+# The last two are the container images': model_build without the tests' tools, and what compiling aclruntime takes.
+COMPILE = uv pip compile $(1) --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS)
+WITHOUT_TORCH = echo "torch; sys_platform == 'never'" | $(call COMPILE,pyproject.toml) --overrides /dev/stdin --no-emit-package torch \
+	--extra cpu --extra build --group build-backend --group torch-requires
+lock:  ## write the lock files; ARGS=--upgrade takes newer versions (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }
-	@$(COMPILE) --extra cpu --group build-backend -o requirements.lock
-	@echo "torch; sys_platform == 'never'" | $(COMPILE) --extra cpu --extra build --extra report --extra dev \
-		--group build-backend --group torch-requires --constraints requirements.lock \
-		--overrides /dev/stdin --no-emit-package torch -o requirements-dev.lock
-	@! grep -nE '^(torch|nvidia|triton)|://' requirements.lock requirements-dev.lock
+	@$(call COMPILE,pyproject.toml) --extra cpu --group build-backend -o requirements.lock
+	@$(WITHOUT_TORCH) --extra report --extra dev --constraints requirements.lock -o requirements-dev.lock
+	@$(WITHOUT_TORCH) --constraints requirements-dev.lock -o requirements-build.lock
+	@$(call COMPILE) --group aclruntime --constraints requirements-dev.lock -o requirements-aclruntime.lock
+	@! grep -nE '^(torch|nvidia|triton)|://' requirements*.lock
 
 clean:  ## remove caches and build outputs (environments and demo/ stay)
 	@rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis
