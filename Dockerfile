@@ -48,7 +48,7 @@ COPY requirements-build.lock ./
 COPY deploy/install-torch.sh ./deploy/
 RUN /opt/reid/bin/python -m pip install --only-binary :all: --require-hashes -r requirements-build.lock \
     && deploy/install-torch.sh /wheels "${TORCH_INDEX}"
-COPY deploy/with-cann.sh /opt/reid/
+COPY --chmod=0755 deploy/with-cann.sh /opt/reid/
 # ATC writes caches into the home folder and the working directory. ONNX Runtime's official wheels report to their maker
 # over the network unless they are told not to before they start [onnxruntime, Privacy.md].
 ENV HOME=/tmp ORT_DISABLE_TELEMETRY=1
@@ -72,8 +72,8 @@ RUN groupadd --gid 10001 reid \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin reid \
     && install --directory --owner=10001 --group=10001 --mode=0700 /data
 COPY --from=trimmed /opt/reid/ /opt/reid/
-COPY deploy/with-cann.sh deploy/health.py /opt/reid/
-COPY deploy/reid /usr/local/bin/
+COPY --chmod=0755 deploy/with-cann.sh deploy/health.py /opt/reid/
+COPY --chmod=0755 deploy/reid /usr/local/bin/
 # CANN writes logs into the home folder; /tmp is the one place that is writable under a read-only root. ONNX Runtime's
 # official wheels report to their maker over the network unless they are told not to before they start [its Privacy.md].
 ENV HOME=/tmp REID_DATA_DIR=/data ORT_DISABLE_TELEMETRY=1

@@ -17,6 +17,12 @@ export LC_ALL=C.UTF-8
 unset ${!REID_*}  # the CPU is to be the CPU in 8, whatever this host serves with
 model=${1:?usage: deploy/atlas-acceptance.sh MODEL_DIR [CROPS]}
 crops=${2:-}
+refuse() { echo "error: $*" >&2; exit 2; }
+command -v reid >/dev/null || refuse "there is no command \`reid\` on the PATH: activate the environment that the project is in"
+python -c 'import app, httpx, model_build, numpy' 2>/dev/null ||
+  refuse "\`python\` ($(command -v python || echo 'not on the PATH')) does not have this project and httpx: activate its environment"
+[ -f "$model/manifest.json" ] || refuse "$model has no manifest.json: \`python -m model_build export\` makes a model directory"
+[ -z "$crops" ] || [ -d "$crops" ] || refuse "there is no folder $crops"
 CHIPS=${CHIPS:-0,1} SIZES=${SIZES:-1,4,8,16} MIN_PER_S=${MIN_PER_S:-2000} ROUNDS=${ROUNDS:-200}
 LOOP=${LOOP:-100} WAIT_S=${WAIT_S:-300}
 devices=$(printf 'ascend:%s,' ${CHIPS//,/ }); devices=${devices%,}
@@ -39,7 +45,7 @@ npu-smi info >"$work/log" 2>&1; healthy=$(grep -cE '\| OK +\|' "$work/log")
 # 2 to 4  ATC makes the OMs: floats, uint8 with AIPP, one with a dynamic batch.
 number=2
 for form in "" --aipp --dynamic-batch; do
-  name="$number  python -m model_build compile --batch-sizes $SIZES $form"
+  name="$number  python -m model_build compile --batch-sizes $SIZES${form:+ $form}"
   if ! command -v atc >/dev/null; then skipped "$name: no atc here"
   elif python -m model_build compile "$model" --batch-sizes "$SIZES" $form >"$work/log" 2>&1; then passed "$name: $(tail -n 1 "$work/log")"
   else falls "$name"; fi
@@ -85,7 +91,7 @@ REID_VARIANT=om-fp16 REID_DEVICES=$devices REID_LOG_LEVEL=warning reid serve --p
 server=$!
 python - "$server" "$work/log" "$crops" "$ROUNDS" "$WAIT_S" >"$work/answers" 2>>"$work/log" <<'PYTHON'
 """A worker is killed and comes back; many batches leave the memory of the workers as it was."""
-import json, os, pathlib, re, signal, sys, time
+import itertools, os, pathlib, re, signal, sys, time
 import httpx
 
 log, crops = pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
@@ -96,17 +102,19 @@ def until(what):
     started = time.monotonic()
     while not (found := what()):
         if time.monotonic() - started > wait_s:
-            raise SystemExit("no answer in time")
+            raise SystemExit(f"not so after {wait_s:g} s: {what.__doc__}")
+        if " Z " in pathlib.Path(f"/proc/{pid}/stat").read_text():
+            raise SystemExit("the server has ended")
         time.sleep(0.05)
     return found, time.monotonic() - started
 
 
-url, _ = until(lambda: re.search(r"http://[\d.]+:\d+", log.read_text()))
-http = httpx.Client(base_url=url[0], timeout=300)
+def address():
+    """the server listens"""
+    return re.search(r"http://[\d.]+:\d+", log.read_text())
 
 
-def ready():
-    return http.get("/readyz").status_code == 200
+http = httpx.Client(base_url=until(address)[0][0], timeout=300)
 
 
 def workers():
@@ -132,28 +140,40 @@ def embed():
 
 
 def devices():
-    return http.get("/v1/stats").json()["devices"]
+    return http.get("/v1/stats").json()["devices"].values()
+
+
+def restarts():
+    return sum(device["restarts"] for device in devices())
+
+
+def ready():
+    """every chip is ready"""
+    return all(device["state"] == "ready" for device in devices())
 
 
 until(ready)
-pictures = [("image", path.read_bytes()) for path in sorted(crops.iterdir())[:16] if path.is_file()]
+found = (path for path in sorted(crops.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp"))
+pictures = [("image", path.read_bytes()) for path in itertools.islice(found, 16)]
 embed()
+before = restarts()
 os.kill(workers()[0], signal.SIGKILL)
 
 
 def came_back():
+    """every chip is ready again after a worker was killed"""
     http.post("/v1/embeddings", files=pictures)  # so that the loss is noticed; it may answer 503
-    return all(d["state"] == "ready" for d in devices().values()) and sum(d["restarts"] for d in devices().values()) == 1
+    return restarts() > before and ready()
 
 
 _, took_s = until(came_back)
 print(f"one worker killed, all chips ready again after {took_s:.1f} s")
 for _ in range(20):
     embed()
-before = memory_mb()
+at_first = memory_mb()
 for _ in range(rounds):
     embed()
-grown = memory_mb() - before
+grown = memory_mb() - at_first
 print(f"{grown:.1f} MB more in the largest worker after {rounds} requests of {len(pictures)} crops")
 sys.exit(grown > 20)
 PYTHON

@@ -4,7 +4,8 @@
 #
 # bash, and no `set -u`: set_env.sh is written for bash and reads variables that nobody set.
 mode=$1
-shift
+command=("${@:2}")
+set -- # a sourced script sees these, and might take the command's options for its own
 root=${ASCEND_ROOT:-/usr/local/Ascend} # tests put a folder of theirs
 
 # The driver is the host's, mounted at start. Its folders come first, so that set_env.sh puts its own before them.
@@ -47,4 +48,4 @@ if [ -n "$cann" ]; then
   export ASCEND_PROCESS_LOG_PATH=${ASCEND_PROCESS_LOG_PATH:-/tmp/ascend/log}
 fi
 
-exec "$@"
+exec "${command[@]}"

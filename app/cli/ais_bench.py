@@ -55,9 +55,13 @@ def find_run(folder: Path) -> Run:
 
 def _parts(folder: Path) -> list[Path]:
     """The folders that hold results themselves: the run's own, or those of its devices."""
+    below = [child for child in _folders(folder) if not _DEVICE.fullmatch(child.name)]
+    runs = {child: part for child in below if (part := _of_run(child))}
     if own := _of_run(folder):
+        if runs:
+            names = ", ".join(child.name for child in runs)
+            raise BadInput(f"results in {str(folder)!r} itself, and below it in {names}; give a folder with one run")
         return own
-    runs = {child: part for child in _folders(folder) if (part := _of_run(child))}
     devices = [part.name for parts in runs.values() for part in parts]
     # With several devices each process names the run by its own clock: one run may lie in two folders, a second apart.
     if len(runs) > 1 and not (all(map(_DEVICE.fullmatch, devices)) and len(set(devices)) == len(devices)):

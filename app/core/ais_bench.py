@@ -125,16 +125,22 @@ def parse_summary(name: str, text: bytes) -> Summary | None:
         pairs = json.loads(text)["filesinfo"].values()
         found: dict[str, list[str]] = {}
         for pair in pairs:
-            (first, *_) = map(_base, pair["infiles"])  # of several inputs of the model the first names the results
-            for result in map(_base, pair["outfiles"]):
+            (first, *_) = _bases(pair["infiles"])  # of several inputs of the model the first names the results
+            for result in _bases(pair["outfiles"]):
                 found.setdefault(result, []).append(first)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BadInput(f"{name}: not a whole summary of ais_bench; inputs are taken from the results' names") from error
     return found or None
 
 
-def _base(path: str) -> str:
-    return path.rpartition("/")[2]
+def _bases(paths: object) -> list[str]:
+    """Base names. Raises TypeError or ValueError for what is no list of paths to files."""
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise TypeError("no list of paths")
+    names = [path.rpartition("/")[2] for path in paths]
+    if not all(names):
+        raise ValueError("a path without a name")
+    return names
 
 
 def parse_vector(name: str, data: bytes) -> Floats:
@@ -145,9 +151,12 @@ def parse_vector(name: str, data: bytes) -> Floats:
         raise BadInput(f"{name}: empty")
     form = name.rpartition(".")[2]
     try:
-        return {"txt": _from_text, "npy": _from_npy, "bin": _from_raw}[form](data)
+        vector = {"txt": _from_text, "npy": _from_npy, "bin": _from_raw}[form](data)
     except BadInput as error:
         raise BadInput(f"{name}: {error}") from error
+    if not vector.size:
+        raise BadInput(f"{name}: holds no number")
+    return vector
 
 
 def _from_raw(data: bytes) -> Floats:
@@ -167,6 +176,8 @@ def _from_text(data: bytes) -> Floats:
             f"{lines} lines, where one crop has one; older versions of ais_bench add to a file that is there"
         )
     try:
+        if b"_" in data:  # Python reads 1_0 as 10
+            raise ValueError(data)
         numbers = [float(number) for number in data.split()]
     except ValueError as error:
         raise BadInput("not all of it is numbers") from error

@@ -141,6 +141,9 @@ class Engine:
         self._ending.set()
         self._filled.set()
         self._room.set()
+        for lane in self.lanes:
+            if not lane.ready:  # it is being opened or proven, and will not be needed
+                lane.give_up()
         if self._serving:
             await asyncio.wait(self._serving, timeout=drain_s)
             for task in self._serving:
@@ -170,9 +173,12 @@ class Engine:
 
     async def _serve(self, lane: Lane) -> None:
         while not (self.closing and not self._waiting):
-            if lane.state == "failed" or (self.closing and not lane.ready):
-                return
             if not lane.ready:
+                self._dismiss()
+                if lane.state == "failed":
+                    await lane.give_back()
+                if lane.state == "failed" or self.closing:
+                    return
                 await self._revive(lane)
                 continue
             await self._filled.wait()
@@ -181,12 +187,15 @@ class Engine:
             elif not self.closing:
                 self._filled.clear()
 
-    async def _revive(self, lane: Lane) -> None:
-        """After a pause, open a lost device anew. Where no other serves meanwhile, nobody is left waiting for it."""
-        if not any(other.ready for other in self.lanes):
+    def _dismiss(self) -> None:
+        """Where no device serves, nobody is left waiting for one."""
+        if not any(lane.ready for lane in self.lanes):
             waiting, self._waiting = self._waiting, deque()
             _fail(waiting, self._no_device())
             self._room.set()
+
+    async def _revive(self, lane: Lane) -> None:
+        """After a pause, open a lost device anew."""
         log.info("%s: opened again in %g s", lane.name, lane.pause_s)
         try:
             await asyncio.wait_for(self._ending.wait(), lane.pause_s)

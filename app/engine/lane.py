@@ -6,6 +6,7 @@ is closed and opened anew, later each time; one that is set up wrongly is given 
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,18 +20,23 @@ from app.ports import Crop, Embedder, Floats
 log = logging.getLogger(__name__)
 State = Literal["starting", "ready", "down", "failed", "stopped"]
 Answer = TypeVar("Answer")
-FIRST_PAUSE_S, LONGEST_PAUSE_S = (
-    1.0,
-    60.0,
-)  # a driver that restarts is back in seconds; a dead card is asked once a minute
+LONGEST_PAUSE_S = 60.0  # a dead card is asked once a minute
+
+
+def _nothing() -> None:
+    """There is nothing to break off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a lane is made of: the name people give it (`cpu`, `ascend:0`) and the way to open an embedder on it."""
+    """What a lane is made of: the name people give it (`cpu`, `ascend:0`) and the way to open an embedder on it.
+
+    give_up: makes what runs on the device, or opens it, fail soon; called from another thread, when the lane closes.
+    """
 
     name: str
     open: Callable[[], Embedder]
+    give_up: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +58,22 @@ def trust(embedder: Embedder) -> Proof:
 class Lane:
     """The only caller of its embedder, always from one thread."""
 
-    def __init__(self, device: Device, prove: Prove = trust, first_pause_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        device: Device,
+        prove: Prove = trust,
+        first_pause_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """first_pause_s: how long a lost device is left alone at first; a driver that restarts is back in seconds."""
         self.name = device.name
         self.state: State = "starting"
         self.sentence = "the model is warming up"
         self.proof: Proof | None = None
         self.restarts = 0
-        self._open, self._prove = device.open, prove
+        self._device, self._prove, self._clock = device, prove, clock
         self._embedder: Embedder | None = None
-        self._first_pause_s, self._lost_in_a_row = first_pause_s, 0
+        self._first_pause_s, self._lost_in_a_row, self._ready_since = first_pause_s, 0, clock()
         # One thread: what runs on the device is called, opened and closed from it alone.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"device {device.name}")
 
@@ -73,17 +85,21 @@ class Lane:
     @property
     def pause_s(self) -> float:
         """How long to leave a lost device alone before it is opened again."""
-        return float(min(LONGEST_PAUSE_S, self._first_pause_s * 2 ** max(0, self._lost_in_a_row - 1)))
+        doublings = min(max(0, self._lost_in_a_row - 1), 30)  # more would end beyond what a float holds
+        return float(min(LONGEST_PAUSE_S, self._first_pause_s * 2**doublings))
 
     async def open(self) -> None:
         """Open the embedder. Raises SetupError; a device that cannot be opened now is `down`, to be tried again."""
         try:
-            self._embedder = await self._call(self._open)
+            await self._call(self._open)
         except SetupError as error:
             self._note("failed", str(error))
             raise
         except DeviceFailed as error:
             self._lose(error)
+        except Exception:  # a mistake of ours, or of the machine: no room on the disk, no process to be had
+            log.exception("%s cannot be opened", self.name)
+            self._lose(DeviceLost("it cannot be opened; the log says why"))
 
     async def prove(self) -> None:
         """Let an open embedder show that it may be trusted; the state says whether it did."""
@@ -99,12 +115,12 @@ class Lane:
             log.exception("%s: the warm-up failed", self.name)
             self._lose(DeviceLost("the warm-up failed; the log says why"))
         else:
-            self.state, self.sentence, self._lost_in_a_row = "ready", "ready", 0
+            self.state, self.sentence, self._ready_since = "ready", "ready", self._clock()
 
     async def reopen(self) -> None:
         """Close what is left of the embedder and begin again."""
         self.restarts += 1
-        await self._give_back()
+        await self.give_back()
         try:
             await self.open()
         except SetupError:
@@ -133,21 +149,42 @@ class Lane:
             raise DeviceFailed(f"{len(crops)} crops went in, an array of shape {vectors.shape} came out")
         return vectors
 
+    def give_up(self) -> None:
+        """Let what runs on the device fail soon: nobody waits for it any longer."""
+        self._device.give_up()
+
     async def close(self) -> None:
-        """Give the device back and end the thread."""
-        await self._give_back()
-        self._thread.shutdown()
+        """Give the device back and end the thread. What still runs on the device is given up."""
+        self.give_up()
+        try:
+            await self.give_back()
+        finally:
+            self._thread.shutdown(wait=False)  # it is idle, or whoever waits for it was told to wait no longer
         self.state, self.sentence = "stopped", "the server is shutting down"
 
-    async def _give_back(self) -> None:
+    async def give_back(self) -> None:
+        """Close the embedder, if one is open: what does not serve holds no device."""
+        try:
+            await self._call(self._close)
+        except Exception:  # whether the device is free shows when it is opened next
+            log.exception("%s cannot be closed", self.name)
+
+    def _open(self) -> None:
+        """In the thread: an embedder that comes when nobody waits for it any more is there to be closed all the same."""
+        self._embedder = self._device.open()
+
+    def _close(self) -> None:
         embedder, self._embedder = self._embedder, None
         if embedder is not None:
-            await self._call(embedder.close)
+            embedder.close()
 
     async def _call(self, work: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _lose(self, error: DeviceFailed) -> None:
+        """One that serves for a while begins anew; one that is lost soon after each proof is left alone ever longer."""
+        if self.ready and self._clock() - self._ready_since > LONGEST_PAUSE_S:
+            self._lost_in_a_row = 0
         self._lost_in_a_row += 1
         self._note("down", str(error))
 

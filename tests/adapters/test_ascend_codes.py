@@ -30,6 +30,11 @@ def test_a_sentence_names_the_number_and_a_remedy(code: int) -> None:
     assert any(remedy in sentence for remedy in REMEDIES), sentence
 
 
+@pytest.mark.parametrize("code", [100001, 107001, 207004, 507033])
+def test_where_there_may_be_no_npu_the_way_to_the_cpu_is_told(code: int) -> None:
+    assert "to run on the CPU instead, set REID_VARIANT=onnx-fp32" in explain(code)
+
+
 @pytest.mark.parametrize(("code", "words"), [(199999, "wrong use"), (299999, "used up"), (599999, "fault inside")])
 def test_a_number_that_is_not_listed_is_told_by_its_class(code: int, words: str) -> None:
     assert words in explain(code)

@@ -1,12 +1,16 @@
 """An embedder in a process of its own: the same answers, and whatever happens over there is an error here, in time."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ import pytest
 from app.adapters.memory import MemoryEmbedder
 from app.adapters.worker import Deadlines, WorkerEmbedder
 from app.adapters.worker.embedder import PREFIX
+from app.adapters.worker.shared import Question, SharedBatch
 from app.errors import BadDevice, DeviceFailed, DeviceLost, ReidError
 from app.ports import Embedder, RunTimes
 from tests.adapters import worker_openers as openers
@@ -156,31 +161,98 @@ def test_it_lives_in_a_private_folder_and_a_session_of_its_own(
     assert int(session) == int(own) == pid  # Ctrl-C in the parent's terminal does not reach it
 
 
+def test_whoever_waits_may_be_told_to_wait_no_longer(scratch_root: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(DeviceLost, match="chip was to open the model, which was given up; its process was killed"):
+        WorkerEmbedder("chip", openers.hanging_at_the_door, 8, DIM, QUICK, stop=stop)
+    assert not left(scratch_root)
+
+
+def test_a_worker_that_is_idle_is_closed_in_order_though_all_else_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "app.adapters.worker")
+    stop = threading.Event()
+    worker = WorkerEmbedder("chip", openers.scripted, 8, DIM, QUICK, stop=stop)
+    stop.set()
+    worker.close()
+    assert "chip printed: closed in order" in caplog.messages
+
+
+def test_a_process_that_cannot_be_had_now_is_worth_another_try_and_nothing_is_left(
+    scratch_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = open_descriptors()
+    with monkeypatch.context() as machine:
+        machine.setattr(sys, "executable", str(scratch_root / "python"))  # as when the kernel has no process to give
+        with pytest.raises(DeviceLost, match="chip: a process for it cannot be started: "):
+            WorkerEmbedder("chip", openers.sound, 8, DIM, QUICK)
+    assert not left(scratch_root)
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch_root / "full"))
+    with pytest.raises(DeviceLost, match=r"chip: a process for it cannot be started: .*full"):
+        WorkerEmbedder("chip", openers.sound, 8, DIM, QUICK)
+    assert open_descriptors() == before
+
+
+def open_descriptors() -> int:
+    """How many this process has."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_signal_that_is_meant_for_the_service_does_not_end_its_worker() -> None:
+    with working(openers.sound) as worker:
+        os.kill(worker.process_id, signal.SIGTERM)  # systemd sends it to every process of a service at once
+        assert len(worker.embed(CROPS)) == 8
+
+
+def test_a_worker_whose_parent_goes_while_it_opens_closes_what_it_has_opened(scratch_root: Path) -> None:
+    ours, theirs = socket.socketpair()
+    memory = SharedBatch.reserve(8, DIM)
+    arguments = [str(number) for number in (theirs.fileno(), memory, 8, DIM)]
+    command = [sys.executable, "-m", "app.adapters.worker", *arguments]
+    worker = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=scratch_root, pass_fds=(theirs.fileno(), memory))
+    with ours, theirs:
+        parent = Connection(ours.detach())
+        parent.send(sys.path)
+        parent.send(Question(openers.scripted, 30.0))
+        parent.close()
+    os.close(memory)
+    assert worker.communicate()[0] == b"closed in order\n"
+    assert worker.returncode == 0
+
+
 PARENT = """
 import sys, time
 sys.path[:] = {path!r}
-from app.adapters.worker import WorkerEmbedder
+from app.adapters.worker import Deadlines, WorkerEmbedder
 from tests.adapters import worker_openers
-worker = WorkerEmbedder("chip", worker_openers.sound, 8, 13)
+worker = WorkerEmbedder("chip", worker_openers.scripted, 8, 13, Deadlines(run_s=1.0))
 print(worker.process_id, flush=True)
+{then}
 time.sleep(60)
 """
 
 
-def test_a_worker_whose_parent_was_killed_ends_and_its_folder_is_cleared_by_the_next(scratch_root: Path) -> None:
-    script = PARENT.format(path=sys.path)
-    environment = {**os.environ, "TMPDIR": str(scratch_root)}
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
-    assert parent.stdout
-    pid = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    for _ in range(500):
-        if gone(pid):
-            break
+@contextmanager
+def parent_that(then: str, scratch_root: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A process that starts a worker, whose id comes along, and goes on as told."""
+    script, environment = PARENT.format(path=sys.path, then=then), {**os.environ, "TMPDIR": str(scratch_root)}
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout
+        yield parent, int(parent.stdout.readline())
+
+
+def until(true: Callable[[], object]) -> None:
+    """Returns when it is, within ten seconds."""
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
         time.sleep(0.01)
-    assert gone(pid)
+
+
+def test_a_worker_whose_parent_was_killed_ends_and_its_folder_is_cleared_by_the_next(scratch_root: Path) -> None:
+    with parent_that("pass", scratch_root) as (parent, pid):
+        parent.kill()
+    until(lambda: gone(pid))
     (folder,) = left(scratch_root)
     (folder / "dump.bin").write_bytes(b"pixels")
     os.utime(folder, (0, 0))  # as old as what a server of yesterday left
@@ -190,3 +262,10 @@ def test_a_worker_whose_parent_was_killed_ends_and_its_folder_is_cleared_by_the_
         os.utime(mine, (0, 0))
         with working(openers.sound):
             assert mine.exists()  # in use
+
+
+def test_a_worker_that_hangs_and_whose_parent_was_killed_ends_all_the_same(scratch_root: Path) -> None:
+    with parent_that("worker.embed(worker_openers.batch_for(worker_openers.HANG))", scratch_root) as (parent, pid):
+        until(lambda: list(scratch_root.glob("*/hanging")))
+        parent.kill()
+    until(lambda: gone(pid))  # a second for the batch, three of grace

@@ -68,6 +68,7 @@ def _crash() -> None:
 
 
 def _hang() -> None:
+    Path("hanging").touch()
     time.sleep(60)
 
 

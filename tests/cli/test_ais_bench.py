@@ -206,6 +206,18 @@ def test_several_runs_are_not_mixed(
     assert run(["evaluate", "--ais-bench", str(results)]) == 1
 
 
+def test_results_beside_a_run_are_not_taken_for_it(
+    infer: Callable[..., Path], here: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Old versions wrote into the folder itself; whichever is meant, the other is not silently left out."""
+    gallery = infer(outfmt="BIN") / "gallery"
+    shutil.copy(next((gallery / RUN).iterdir()), gallery)
+    assert run([*index(gallery), *here]) == 1
+    assert (
+        f"results in '{gallery}' itself, and below it in {RUN}; give a folder with one run" in capsys.readouterr().err
+    )
+
+
 def test_devices_that_named_the_run_a_second_apart_are_one_run(
     infer: Callable[..., Path], here: list[str], tmp_path: Path
 ) -> None:

@@ -75,6 +75,9 @@ def test_the_three_forms_give_the_same_numbers() -> None:
         ("a_0.txt", b"0.250000 -1.5", "its line has no end"),
         ("a_0.txt", b"0.250000 \n0.500000 \n", "2 lines, where one crop has one"),
         ("a_0.txt", b"0.250000 one \n", "not all of it is numbers"),
+        ("a_0.txt", b"0.25_0000 1.000000 \n", "not all of it is numbers"),  # Python's own digits may hold one
+        ("a_0.txt", b"\n", "holds no number"),
+        ("a_0.npy", npy(ROW[:, :0]), "holds no number"),
         ("a_0.npy", b"0.250000 \n", "not a NumPy file"),
         ("a_0.npy", npy(ROW)[:-1], "11 bytes of values for the shape [1, 3]"),
         ("a_0.npy", npy(np.repeat(ROW, 2, axis=0)), "one vector is [1, n]"),
@@ -138,7 +141,10 @@ def test_a_summary_that_pairs_nothing_leaves_the_names() -> None:
 @pytest.mark.parametrize(
     "text",
     [b"", b"{", b"[]", b"{}", b'{"filesinfo": [1]}', b'{"filesinfo": {"0": {"infiles": [], "outfiles": ["a_0.txt"]}}}',
-     b'{"filesinfo": {"0": {"infiles": [1], "outfiles": [2]}}}', b"\xff\xfe", b"[" * 100_000],
+     b'{"filesinfo": {"0": {"infiles": [1], "outfiles": [2]}}}', b"\xff\xfe", b"[" * 100_000,
+     b'{"filesinfo": {"0": {"infiles": "a.bin", "outfiles": ["a_0.txt"]}}}',  # a text has letters, as a list has names
+     b'{"filesinfo": {"0": {"infiles": ["a.bin"], "outfiles": "a_0.txt"}}}',
+     b'{"filesinfo": {"0": {"infiles": ["bins/"], "outfiles": ["a_0.txt"]}}}'],  # no input has an empty name
 )  # fmt: skip
 def test_a_summary_that_is_not_whole_is_named(text: bytes) -> None:
     with pytest.raises(BadInput, match=r"^run_summary\.json: not a whole summary"):

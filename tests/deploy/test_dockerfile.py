@@ -130,6 +130,14 @@ def test_what_an_image_runs_is_in_it() -> None:
     assert {"deploy/reid", "/usr/local/bin/"} <= set(" ".join(STAGES["serve"].texts("COPY")).split())
 
 
+def test_scripts_may_be_run_by_the_user_whatever_the_checkout_s_rights() -> None:
+    """COPY keeps modes: files checked out under the umask 077 would be root's alone."""
+    for name in IMAGES:
+        copied = [text for text in STAGES[name].texts("COPY") if " deploy/with-cann.sh" in text or "/bin/" in text]
+        assert copied
+        assert all(text.startswith("--chmod=0755 ") for text in copied)
+
+
 def test_the_commands_of_both_images_are_commands() -> None:
     program, command = executed(STAGES["serve"], "CMD")
     assert program == "reid"

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,15 @@ def test_the_command_takes_the_script_s_place(tmp_path: Path) -> None:
     """Signals and the exit status are the command's own: Docker stops the server, not a shell around it."""
     done = run(DEPLOY / "with-cann.sh", "serve", "sh", "-c", "exit 7", ASCEND_ROOT=str(tmp_path))
     assert done.returncode == 7
-    assert (DEPLOY / "with-cann.sh").read_text().endswith('\nexec "$@"\n')
+    assert (DEPLOY / "with-cann.sh").read_text().endswith('\nexec "${command[@]}"\n')
+
+
+def test_set_env_is_not_taken_to_be_called_with_the_command_s_arguments(tmp_path: Path) -> None:
+    """A sourced script sees its caller's arguments; Huawei has set_env.sh files that read options of theirs."""
+    root = cann(tmp_path, "cann")
+    with (root / "cann" / "set_env.sh").open("a") as file:
+        file.write('export SOURCED="$#"\n')
+    assert shown(root, "serve")[3] == "0"
 
 
 def base(tmp_path: Path, device: str, version: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -175,7 +184,7 @@ def install_aclruntime(tmp_path: Path, python: Path, device: str = "ascend") -> 
     folders = [tmp_path / "wheels", tmp_path / "source"]
     for folder in folders:
         folder.mkdir(exist_ok=True)
-    return run(DEPLOY / "install-aclruntime.sh", device, *folders, REID_PYTHON=str(python))
+    return run(DEPLOY / "install-aclruntime.sh", device, *folders, python)
 
 
 def test_an_ascend_image_without_aclruntime_is_refused_in_a_sentence(tmp_path: Path, fake_pip: Path) -> None:
@@ -203,30 +212,55 @@ def test_a_wheel_for_another_python_is_refused_by_name(tmp_path: Path, fake_pip:
     assert done.stderr.endswith("aclruntime-0.0.2-cp37-cp37m-linux_aarch64.whl\n")
 
 
-@pytest.mark.parametrize("place", [".", "ais-bench_workload/tool/ais_bench/backend"])
-def test_a_source_that_does_not_compile_ends_the_build_with_a_sentence(
-    tmp_path: Path, fake_pip: Path, place: str
-) -> None:
-    """Found at the folder itself or inside the repository; here already the environment for it cannot be made."""
-    folder = tmp_path / "source" / place
-    folder.mkdir(parents=True)
-    (folder / "setup.py").touch()
-    for name in ("g++", "python"):
-        fake = tmp_path / "bin" / name
-        fake.parent.mkdir(exist_ok=True)
-        fake.write_text("#!/bin/sh\nexit 3\n")
-        fake.chmod(0o755)
-    done = run(
-        DEPLOY / "install-aclruntime.sh",
-        "ascend",
-        tmp_path,
-        tmp_path / "source",
-        REID_PYTHON=str(tmp_path / "bin" / "python"),
-        PATH=f"{tmp_path}/bin:{PATH}",
-        ASCEND_ROOT=str(tmp_path),
+def compiler(tmp_path: Path, place: str, makes_wheels: bool = True) -> Callable[[], subprocess.CompletedProcess[str]]:
+    """A source folder, a CANN whose set_env.sh is untidy, a g++, and a Python whose environments make a wheel or fail."""
+    source, made = tmp_path / "source" / place, tmp_path / "made"
+    source.mkdir(parents=True)
+    (source / "setup.py").touch()
+    root = cann(tmp_path, "ascend-toolkit")
+    with (root / "ascend-toolkit" / "set_env.sh").open("a") as file:
+        file.write('echo "$NOBODY_SET_THIS" >/dev/null\ngrep -q nothing /dev/null\n[ -n "$NOBODY_SET_THIS" ] && true\n')
+    wheel(made, "aclruntime-0.0.2", "py3-none-any")
+    for name in ("g++", "python", "inner"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).touch(0o755)
+    (tmp_path / "bin" / "inner").write_text(
+        f"""#!/bin/sh
+        [ "$3" = wheel ] || exit 0                           # -m pip install the tools
+        {"exit 3" if not makes_wheels else ""}
+        while [ "$1" != --wheel-dir ]; do shift; done
+        [ -f "$3/setup.py" ] && [ -z "$PYTHONPATH" ] && mkdir "$2" && cp {made}/*.whl "$2"
+        """
     )
+    (tmp_path / "bin" / "python").write_text(
+        f"""#!/bin/sh
+        case "$2" in
+          venv) mkdir -p "$3/bin" && cp {tmp_path}/bin/inner "$3/bin/python" ;;
+          pip) shift 3; exec {sys.executable} -m pip install --target {tmp_path}/site "$@" ;;
+        esac
+        """
+    )
+    command: list[str | Path] = [DEPLOY / "install-aclruntime.sh", "ascend", tmp_path, tmp_path / "source"]
+    command.append(tmp_path / "bin" / "python")
+    environment = {"PATH": f"{tmp_path}/bin:{PATH}", "ASCEND_ROOT": str(root), "TMPDIR": str(tmp_path)}
+    return lambda: run(*command, **environment)
+
+
+@pytest.mark.parametrize(
+    "place", [".", "ais-bench_workload/tool/ais_bench/backend", "ait/components/benchmark/backend"]
+)
+def test_a_source_is_compiled_whatever_set_env_s_own_commands_answer(tmp_path: Path, place: str) -> None:
+    """Found at the folder itself or inside the repository; set_env.sh is written for a shell that ends for nothing."""
+    done = compiler(tmp_path, place)()
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "aclruntime.py").is_file()
+
+
+def test_a_source_that_does_not_compile_ends_the_build_with_a_sentence(tmp_path: Path) -> None:
+    done = compiler(tmp_path, ".", makes_wheels=False)()
     assert done.returncode == 1
     assert done.stderr == "error: aclruntime could not be compiled from the source folder; what failed stands above\n"
+    assert not (tmp_path / "site").exists()
 
 
 def test_an_image_for_the_cpu_takes_no_notice_of_aclruntime(tmp_path: Path, fake_pip: Path) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +37,17 @@ class Need:
 
 
 def open_variant(
-    directory: ModelDirectory, variant: str, chip: int, sizes: Sequence[int] = (), deadlines: Deadlines = Deadlines()
+    directory: ModelDirectory,
+    variant: str,
+    chip: int,
+    sizes: Sequence[int] = (),
+    deadlines: Deadlines = Deadlines(),
+    stop: threading.Event | None = None,
 ) -> WorkerEmbedder:
-    """A variant's OMs on a chip: those of the batch sizes given, else all. Raises as `open_ascend`, and BadSettings."""
-    described = directory.manifest.variant(variant)
+    """A variant's OMs on a chip: those of the batch sizes given, else all. Raises as `open_ascend`."""
+    fingerprint, dim = directory.manifest.variant(variant).fingerprint, directory.manifest.dim
     artefacts = [artefact for artefact in directory.manifest.artefacts if artefact.variant == variant]
-    return open_ascend(directory.path, artefacts, described.fingerprint, directory.manifest.dim, chip, sizes, deadlines)
+    return open_ascend(directory.path, artefacts, fingerprint, dim, chip, sizes, deadlines, stop)
 
 
 def open_ascend(
@@ -52,8 +58,9 @@ def open_ascend(
     chip: int,
     sizes: Sequence[int] = (),
     deadlines: Deadlines = Deadlines(),
+    stop: threading.Event | None = None,
 ) -> WorkerEmbedder:
-    """These OMs on a chip, in a worker process of their own.
+    """These OMs on a chip, in a worker process of their own; stop: as of `WorkerEmbedder`.
 
     Raises BadDevice where library, chip and OMs do not fit each other, BadModelDirectory for an artefact that is no OM,
     BadSettings for a size that none has, DeviceFailed where trying again may help.
@@ -62,7 +69,7 @@ def open_ascend(
     files = tuple(om_file(folder, artefact, use) for artefact, use in chosen)
     opener = functools.partial(open_here, files, Need.of([artefact for artefact, _ in chosen]), fingerprint, dim, chip)
     largest = max(size for file in files for size in file.sizes)
-    return WorkerEmbedder(f"ascend:{chip}", opener, largest, dim, deadlines, with_causes)
+    return WorkerEmbedder(f"ascend:{chip}", opener, largest, dim, deadlines, with_causes, stop)
 
 
 def sizes_of(directory: ModelDirectory, variant: str) -> tuple[int, ...]:

@@ -36,6 +36,12 @@ class Chip:
     memory_total_mb: int | None
     bus_id: str | None
 
+    def __str__(self) -> str:
+        """For people, such as `ascend:0: Ascend310P3, health OK, 1074 of 21534 MB used`."""
+        name = f"NPU {self.npu} chip {self.chip}" if self.device is None else f"ascend:{self.device}"
+        used, total = ("?" if mb is None else mb for mb in (self.memory_used_mb, self.memory_total_mb))
+        return f"{name}: {self.soc_version}, health {self.health}, {used} of {total} MB used"
+
     @property
     def soc_version(self) -> str:
         """The name that ATC knows it by, such as Ascend310P3; a slice of a chip runs what the chip runs."""

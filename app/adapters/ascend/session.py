@@ -59,6 +59,11 @@ def load_library() -> Any:
     return aclruntime
 
 
+def is_newer(library: Any) -> bool:
+    """Whether it is of the generation of 2024; both call themselves 0.0.2."""
+    return hasattr(library.InferenceSession, "free_resource")
+
+
 class AscendEmbedder:
     """One or more OMs of one variant on one chip; made, used and closed in one thread."""
 
@@ -69,14 +74,16 @@ class AscendEmbedder:
         self._library = library
         # Contexts of the older generation belong to the thread that made the session.
         self._thread = threading.get_ident()
-        self._models: list[_Om] = []
+        self._sessions: list[Any] = []
+        self._of_size: dict[int, _Om] = {}
         try:
             for file in files:
-                self._models.append(_Om(file, dim, chip, library))
+                self._sessions.append(_load(file, chip, library))
+                model = _Om(file, dim, self._sessions[-1], library)
+                self._of_size |= dict.fromkeys(file.sizes, model)
         except BaseException:
             self.close()
             raise
-        self._of_size = {size: model for model in self._models for size in model.file.sizes}
         self.batch_sizes = tuple(sorted(self._of_size))
 
     def embed(self, crops: Crops) -> Floats:
@@ -92,27 +99,31 @@ class AscendEmbedder:
 
     def close(self) -> None:
         """Free every session, then end ACL in this process, for good. Outputs are gone already: they need their context."""
-        sessions = [model.session for model in self._models]
-        self._models = []
-        if hasattr(self._library.InferenceSession, "free_resource"):  # the newer generation; both call themselves 0.0.2
+        sessions, self._sessions, self._of_size = self._sessions, [], {}
+        if is_newer(self._library):
             for session in sessions:
                 _check(session.free_resource(), "free_resource")
             _check(self._library.InferenceSession.finalize(), "finalize")
         elif sessions:  # of the older one, any session ends ACL for all; without one it was never started
+            del sessions[:-1]  # what frees them
             _check(sessions[-1].finalize(), "finalize")
+
+
+def _load(file: OmFile, chip: int, library: Any) -> Any:
+    """A session. Raises BadDevice, DeviceLost."""
+    options = library.session_options()
+    options.log_level = _ERRORS_ONLY
+    try:
+        return library.InferenceSession(str(file.path), chip, options)  # it takes no keywords
+    except RuntimeError as error:
+        raise failure(code_of(error), f"{file.path.name} on chip {chip}") from error
 
 
 class _Om:
     """A session, checked against what the manifest says of its OM."""
 
-    def __init__(self, file: OmFile, dim: int, chip: int, library: Any) -> None:
-        self.file, self._dim, self._library = file, dim, library
-        options = library.session_options()
-        options.log_level = _ERRORS_ONLY
-        try:
-            self.session = library.InferenceSession(str(file.path), chip, options)  # it takes no keywords
-        except RuntimeError as error:
-            raise failure(code_of(error), f"{file.path.name} on chip {chip}") from error
+    def __init__(self, file: OmFile, dim: int, session: Any, library: Any) -> None:
+        self.file, self._dim, self.session, self._library = file, dim, session, library
         self._input_code, dtype = _DTYPES[file.dtype]
         self._output = self._checked()
         # Reused by every run: padding, and the host's normalisation, are written into it.
@@ -138,9 +149,7 @@ class _Om:
             raise DeviceLost(
                 f"{self.file.path.name} gave {vectors.dtype} {vectors.shape}, not float32 {(size, self._dim)}"
             )
-        if (
-            not np.isfinite(vectors[: len(crops)]).any(axis=1).any()
-        ):  # one crop's overflow is its own; this is the chip's
+        if not np.isfinite(vectors[: len(crops)]).any():  # one crop's overflow is its own; this is the chip's
             raise DeviceLost(f"{self.file.path.name} gave no finite number for any of {len(crops)} crops")
         return vectors, RunTimes(self._execute_ms(), copied_ms)
 

@@ -2,6 +2,8 @@
 
     python -m app.adapters.worker CONNECTION MEMORY LARGEST DIM      (both are inherited descriptors)
 
+A worker whose parent is gone ends: in order where it can, and at the end of the time for what it does where that hangs.
+
 Everything happens in the main thread: what a device's library binds to a thread stays with it. Standard output belongs
 to that library; the way to the parent is a descriptor of its own. The working directory is private to this process, and
 emptied after each failure, since a library may leave the pictures it was working on there.
@@ -9,39 +11,47 @@ emptied after each failure, since a library may leave the pictures it was workin
 
 import logging
 import shutil
+import signal
 import sys
-from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
-from app.adapters.worker.shared import Done, Failed, Opened, SharedBatch
+from app.adapters.worker.shared import Done, Failed, Opened, Question, SharedBatch
 from app.errors import DeviceLost, ReidError
 from app.ports import Embedder
 
 log = logging.getLogger("app.adapters.worker")
+_GRACE_S = 3.0  # the parent comes first where it still is
+_LAST_S = 30.0  # for closing, where nobody has asked for it
 
 
 def main(connection: Connection, batch: SharedBatch) -> None:
     """Serve one parent. Returns when told to, when the parent is gone, or when the device is lost."""
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+        _work(connection, batch)
+
+
+def _work(connection: Connection, batch: SharedBatch) -> None:
     sys.path[:] = connection.recv()  # before the opener, whose module may lie on the parent's path only
-    opener: Callable[[], Embedder] = connection.recv()
+    opener = _asked(connection)
     try:
-        embedder = opener()
+        embedder: Embedder = opener()
     except Exception as error:
         connection.send(_failure(error, lost=True))
         return
-    connection.send(Opened(embedder.fingerprint, embedder.dim, embedder.batch_sizes))
     try:
+        connection.send(Opened(embedder.fingerprint, embedder.dim, embedder.batch_sizes))
         _serve(connection, batch, embedder)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the parent is gone
     finally:
+        _end_within(_LAST_S)
         embedder.close()
         empty(Path.cwd())
 
 
 def _serve(connection: Connection, batch: SharedBatch, embedder: Embedder) -> None:
-    while (count := connection.recv()) is not None:
+    while (count := _asked(connection)) is not None:
         try:
             batch.vectors[:count] = embedder.embed(batch.crops[:count])
         except Exception as error:
@@ -52,6 +62,22 @@ def _serve(connection: Connection, batch: SharedBatch, embedder: Embedder) -> No
                 return
         else:
             connection.send(Done(embedder.last_run))
+
+
+def _asked(connection: Connection) -> Any:
+    """The next question. Whoever is idle waits as long as it takes."""
+    _end_within(0)
+    question: Question = connection.recv()
+    _end_within(question.within_s + _GRACE_S)
+    return question.what
+
+
+def _end_within(seconds: float) -> None:
+    """Let the kernel end this process then; 0: never. Nobody else ends one that hangs and whose parent was killed.
+
+    While a library holds the interpreter's lock no handler of Python's runs, and the alarm's default action needs none.
+    """
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _failure(error: Exception, lost: bool = False) -> Failed:
@@ -72,6 +98,9 @@ def empty(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # A signal to a whole service, as systemd sends it, is for the parent, which finishes its work with this process first.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     _connection, _memory, _largest, _dim = (int(argument) for argument in sys.argv[1:])
     main(Connection(_connection), SharedBatch(_memory, _largest, _dim))

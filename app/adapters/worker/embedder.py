@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Never, TypeVar
 
-from app.adapters.worker.shared import Done, Failed, Opened, SharedBatch
+from app.adapters.worker.shared import Done, Failed, Opened, Question, SharedBatch
 from app.errors import DeviceLost, ReidError
 from app.ports import Crops, Embedder, Floats, RunTimes
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 PREFIX = "reid-worker-"
 Answer = TypeVar("Answer", Opened, Done)
 _REMEMBERED = 50  # lines of the library's output that may explain a failure
+_LOOK_S = 0.5  # how often whoever waits for an answer looks whether it was given up
 _SETTLED_S = 60.0  # a scratch folder younger than this may not be locked yet by the server that just made it
 
 
@@ -61,18 +62,19 @@ class WorkerEmbedder:
         dim: int,
         deadlines: Deadlines = Deadlines(),
         interpret: Interpret = lambda error, printed: error,
+        stop: threading.Event | None = None,
     ) -> None:
-        """Start the worker and open the embedder in it. Raises what the opener raises, DeviceLost where it hangs or dies."""
+        """Start the worker and open the embedder in it. Raises what the opener raises, DeviceLost where it hangs or dies.
+
+        stop: once it is set, what the worker does is given up, and the worker killed; closing is orderly all the same.
+        """
         self.last_run: RunTimes | None = None
-        self._name, self._deadlines, self._interpret = name, deadlines, interpret
+        self._name, self._deadlines, self._interpret, self._stop = name, deadlines, interpret, stop
         self._printed: deque[str] = deque(maxlen=_REMEMBERED)
-        self._scratch = _Scratch()
-        memory = SharedBatch.reserve(largest, dim)
         try:
-            self._connection, self._process = _start(memory, largest, dim, self._scratch.path)
-            self._batch = SharedBatch(memory, largest, dim)
-        finally:
-            os.close(memory)
+            self._begin(largest, dim)
+        except OSError as error:  # no room on the disk, no process or memory to be had: that may pass
+            raise DeviceLost(f"{name}: a process for it cannot be started: {error}") from error
         self._reader = threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True)
         self._reader.start()
         try:
@@ -100,17 +102,28 @@ class WorkerEmbedder:
     def close(self) -> None:
         """Have the worker free its device and end; kill it where it does not."""
         with suppress(OSError):  # it has ended by itself
-            self._connection.send(None)
+            self._connection.send(Question(None, self._deadlines.close_s))
         self._end(self._deadlines.close_s)
+
+    def _begin(self, largest: int, dim: int) -> None:
+        self._scratch = _Scratch()
+        try:
+            memory = SharedBatch.reserve(largest, dim)
+            try:
+                self._batch = SharedBatch(memory, largest, dim)
+                self._connection, self._process = _start(memory, largest, dim, self._scratch.path)
+            finally:
+                os.close(memory)
+        except BaseException:
+            self._scratch.remove()
+            raise
 
     def _ask(self, question: object, within_s: float, what: str, kind: type[Answer], *before: object) -> Answer:
         """Send a question, and get an answer of that kind in time. Raises what the worker failed with."""
         try:
-            for message in (*before, question):
+            for message in (*before, Question(question, within_s)):
                 self._connection.send(message)
-            if not self._connection.poll(within_s):
-                self._process.kill()
-                self._bury(DeviceLost(f"{self._name} did not {what} within {within_s:g} s; its process was killed"))
+            self._await(within_s, what)
             answer = self._connection.recv()
         except (EOFError, OSError):  # it died, and its end of the line with it
             self._wait(self._deadlines.close_s)
@@ -122,6 +135,17 @@ class WorkerEmbedder:
         if not isinstance(answer, kind):
             raise RuntimeError(f"a worker asked to {what} answered {answer!r}")
         return answer
+
+    def _await(self, within_s: float, what: str) -> None:
+        """Returns when there is an answer, or the worker has ended."""
+        until = time.monotonic() + within_s
+        while not self._connection.poll(max(0.0, min(_LOOK_S, until - time.monotonic()))):
+            if self._stop and self._stop.is_set():
+                self._process.kill()
+                self._bury(DeviceLost(f"{self._name} was to {what}, which was given up; its process was killed"))
+            if time.monotonic() >= until:
+                self._process.kill()
+                self._bury(DeviceLost(f"{self._name} did not {what} within {within_s:g} s; its process was killed"))
 
     def _bury(self, error: ReidError) -> Never:
         """The worker's life is over: wait for its last words, clean up behind it, and say why."""
@@ -160,17 +184,22 @@ class WorkerEmbedder:
 def _start(memory: int, largest: int, dim: int, scratch: Path) -> "tuple[Connection, subprocess.Popen[bytes]]":
     """A fresh interpreter, not a fork: a device's library must not be used in a forked child."""
     ours, theirs = socket.socketpair()
-    with theirs:
+    with ours, theirs:
         arguments = [str(number) for number in (theirs.fileno(), memory, largest, dim)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.adapters.worker", *arguments],
+            [sys.executable, *_flags(), "-m", "app.adapters.worker", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             pass_fds=(theirs.fileno(), memory),
             cwd=scratch,
             start_new_session=True,  # Ctrl-C in the terminal is for the parent, which ends its workers in order
         )
-    return Connection(ours.detach()), process
+        return Connection(ours.detach()), process
+
+
+def _flags() -> list[str]:
+    """Where we were started without PYTHONPATH, a worker must not meet what lies on it either: CANN's Python packages."""
+    return ["-E"] if sys.flags.ignore_environment else []
 
 
 class _Scratch:

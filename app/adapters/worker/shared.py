@@ -6,6 +6,7 @@ The memory has no name in any file system: pictures of people are gone with the 
 import mmap
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,14 @@ from app.errors import ReidError
 from app.ports import Floats, RunTimes
 
 _CROP_BYTES = HEIGHT * WIDTH * 3
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An opener first, then numbers of crops that lie in the shared memory; None at the end. `within_s`: the parent's patience."""
+
+    what: Any
+    within_s: float
 
 
 @dataclass(frozen=True, slots=True)
