@@ -90,14 +90,25 @@ class Client:
         return cast(list[Json], answer["results"])
 
     async def search(self, collection: str, image: bytes, name: str = "image", **options: object) -> Json:
-        """Search by a picture. Options are those of the route: k, camera_id, same_camera, persons, cameras, min_score."""
-        path = _path(collection, "search")
-        return await self._json("POST", path, files=[("image", (name, image))], params=_set(options))
+        """Search by a picture. Options are those of the route: k, by, camera_id, rerank, filters and so on."""
+        return await self.search_together(collection, [(name, image)], **options)
+
+    async def search_together(self, collection: str, images: Sequence[tuple[str, bytes]], **options: object) -> Json:
+        """Search by several pictures of one person; `fusion` is one more option. Those that cannot be used are in `refused`."""
+        files = [("image", image) for image in images]
+        return await self._json("POST", _path(collection, "search"), files=files, params=_set(options))
 
     async def search_many(self, collection: str, images: Sequence[tuple[str, bytes]], **options: object) -> Json:
         """Search by several pictures, each a query of its own."""
         files = [("image", image) for image in images]
         return await self._json("POST", _path(collection, "search", "batch"), files=files, params=_set(options))
+
+    async def verify(
+        self, a: Sequence[tuple[str, bytes]], b: Sequence[tuple[str, bytes]] = (), **options: object
+    ) -> Json:
+        """Same person? Pictures of one against those of another, or against an item (options: collection, item_id)."""
+        files = [(side, image) for side, images in (("a", a), ("b", b)) for image in images]
+        return await self._json("POST", "/v1/verify", files=files, params=_set(options))
 
     async def embed(self, images: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes, Json]:
         """Unit vectors and raw norms of pictures as little-endian float32 bytes, and the whole answer."""
@@ -106,9 +117,30 @@ class Client:
         answer = await self._json("POST", "/v1/embeddings", files=files, headers=headers)
         return base64.b64decode(answer["vectors"]), base64.b64decode(answer["norms"]), answer
 
-    async def evaluate(self, folder: str, pattern: str) -> Json:
-        """Accuracy on a folder that the server can read."""
-        return await self._json("POST", "/v1/evaluate", json={"folder": folder, "pattern": pattern})
+    async def evaluate(self, wish: Json) -> Json:
+        """The report of POST /v1/evaluate where it is done within `wish["wait"]` seconds; else the job that makes it,
+        which has a `state`."""
+        return await self._json("POST", "/v1/evaluate", json=wish)
+
+    async def jobs(self, cursor: str | None = None, limit: int | None = None, state: str | None = None) -> Json:
+        """A page of jobs without their results, the newest first."""
+        return await self._json("GET", "/v1/jobs", params=_set({"cursor": cursor, "limit": limit, "state": state}))
+
+    async def job(self, job_id: str) -> Json:
+        """A job as it is now, with its result when it is done."""
+        return await self._json("GET", f"/v1/jobs/{quote(job_id, safe='')}")
+
+    async def delete_job(self, job_id: str) -> Json:
+        """Cancel a job that has not ended, and get it; or remove one that has, and get {}."""
+        return await self._json("DELETE", f"/v1/jobs/{quote(job_id, safe='')}")
+
+    async def calibrate(self, collection: str, fpir: float, wait: float = 30) -> Json:
+        """Calibrate a collection: what `calibrations` gives where it is done within `wait` seconds, else the job."""
+        return await self._json("POST", _path(collection, "calibration"), json={"fpir": fpir, "wait": wait})
+
+    async def calibrations(self, collection: str) -> Json:
+        """What is known of a collection's scores."""
+        return await self._json("GET", _path(collection, "calibration"))
 
     async def _json(self, method: str, path: str, **how: Any) -> Json:
         """An answer; what an overloaded server refuses is offered again when it says, for a while."""

@@ -10,13 +10,16 @@ ReidError
 |-- Forbidden 403             a folder outside the allowed roots
 |-- NotFound 404
 |   |-- UnknownCollection
-|   `-- UnknownItem
+|   |-- UnknownItem
+|   `-- UnknownJob
 |-- Conflict 409
+|   |-- TooFewLabels          to say what a score means
 |   |-- FingerprintMismatch   vectors of two models must not meet
 |   `-- ForeignVectors        vectors were brought that another model made
 |-- Overloaded 429            more waits than the queue may hold
 |-- Unavailable 503
 |   |-- NotReady              still warming up, or shutting down
+|   |-- Interrupted           the server stopped before a job was done
 |   |-- DeviceFailed          the model could not run a batch
 |   |   `-- DeviceLost        and what runs it has to be opened anew
 |   `-- StorageFailed         the disk is full, the database locked or broken
@@ -40,6 +43,21 @@ class ReidError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
+
+
+def relayed(code: str, sentence: str) -> ReidError:
+    """The refusal of this code with a sentence that was written earlier, in a job; "internal" where no class has the code."""
+    kinds = [ReidError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    kind = next((kind for kind in kinds if kind.code == code), ReidError)
+    error = kind.__new__(kind)  # the constructors make their own sentences
+    error.args = (sentence,)
+    if isinstance(error, BadField):
+        error.field = sentence.partition(":")[0]
+    if isinstance(error, Overloaded):
+        error.retry_after_s = 1
+    return error
 
 
 class BadInput(ReidError):
@@ -112,10 +130,25 @@ class UnknownItem(NotFound):
         super().__init__(f"collection {collection!r} has no item {item_id!r}")
 
 
+class UnknownJob(NotFound):
+    """No job has this id; one that ended long ago may have been removed."""
+
+    code = "unknown_job"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job {job_id!r}")
+
+
 class Conflict(ReidError):
     """The request contradicts what is stored."""
 
     status, code = 409, "conflict"
+
+
+class TooFewLabels(Conflict):
+    """Too few persons are labelled to say what a score means."""
+
+    code = "too_few_labels"
 
 
 class FingerprintMismatch(Conflict):
@@ -162,6 +195,12 @@ class NotReady(Unavailable):
     """The service is starting or stopping."""
 
     code = "not_ready"
+
+
+class Interrupted(Unavailable):
+    """The server stopped before a job was done; ask for it again."""
+
+    code = "interrupted"
 
 
 class DeviceFailed(Unavailable):

@@ -1,22 +1,27 @@
-"""The two doors of the house, for those who write an adapter.
+"""The doors of the house, for those who write an adapter.
 
 An adapter implements one of these protocols, keeps its library to itself (imported nowhere else), and passes the
 contract suite in `tests/contracts/`. It raises errors of `app.errors` only; anything else is taken for a fault of ours.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from app.core.calibrated import By, Calibrated
+from app.core.jobs import Job, State
 from app.core.preprocess import Crop
-from app.core.records import Collection, Filter, Item, Match, Outcome
+from app.core.records import Collection, Filter, Item, Match, Outcome, PersonMatch, PersonScore
 
 Floats = npt.NDArray[np.float32]
 Crops = npt.NDArray[np.uint8] | Sequence[Crop]  # an array [n, 256, 128, 3], or n crops that lie apart
-__all__ = ["Crop", "Crops", "Embedder", "Floats", "GalleryStore", "RunTimes", "batches"]
+__all__ = [
+    "CalibrationStore", "Crop", "Crops", "Embedder", "Floats", "GalleryStore", "JobStore", "RunTimes", "Store", "batches",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,44 @@ class Embedder(Protocol):
 
     def close(self) -> None:
         """Give the device back. No call follows."""
+
+
+class JobStore(Protocol):
+    """Jobs in the order in which they were made. No job runs here: this is what is left of them after a restart.
+
+    It may be called from several threads; what a call acknowledges is on disk, and a call that raises has changed nothing.
+    Params and result come back as JSON has them (a tuple is a list), half a surrogate pair in any text as `?`, instants
+    in UTC. Raises UnknownJob for an id it does not hold, StorageFailed when the disk or the database refuses; ValueError or
+    TypeError for what only a mistake of ours can hand it: NaN, an object without JSON, an instant without a zone.
+    """
+
+    def put_job(self, job: Job) -> None:
+        """Add the job, or replace the one of its id, which keeps its place in the order."""
+
+    def job(self, job_id: str) -> Job:
+        """The job of that id, with its result."""
+
+    def jobs(self, states: Set[State] | None = None, after: str | None = None, limit: int | None = 100) -> list[Job]:
+        """The newest first, without their results: those in one of the states (None: any), behind the job `after` (an id)."""
+
+    def delete_job(self, job_id: str) -> None:
+        """Remove the job."""
+
+    def prune_jobs(self, keep: int, ended_before: datetime) -> int:
+        """Of the jobs that have ended keep the newest `keep`, and of these none that ended earlier; returns how many went."""
+
+
+class CalibrationStore(Protocol):
+    """What was learnt of each collection's scores; a calibration goes with its collection.
+
+    Threads, disk and errors as for GalleryStore.
+    """
+
+    def put_calibration(self, collection: str, calibrated: Calibrated) -> None:
+        """Keep it, in the place of the one for the same kind of search (`calibrated.by`)."""
+
+    def calibration(self, collection: str, by: By) -> Calibrated | None:
+        """The one for that kind of search, or None where none was made."""
 
 
 class GalleryStore(Protocol):
@@ -113,8 +156,36 @@ class GalleryStore(Protocol):
     def search(self, name: str, queries: Floats, k: int, where: Filter) -> list[list[Match]]:
         """For each unit query vector float32 [n, dim] its k best accepted items (fewer where fewer are accepted)."""
 
+    def shortlist(self, name: str, crops: Floats, k: int, where: Filter) -> tuple[list[Match], Floats]:
+        """The k best accepted items for crops of one person, unit float32 [m, dim], and their unit vectors float32 [n, dim].
+
+        An item's score is its best over the crops. Items and vectors are of one moment, whatever is written meanwhile.
+        """
+
+    def search_persons(
+        self, name: str, crops: Floats, k: int, where: Filter, score: PersonScore = "centroid"
+    ) -> list[PersonMatch]:
+        """The k best persons for crops of one person, unit float32 [m, dim], each once.
+
+        A person is whoever has an accepted item; items without a person are nobody's. Its centroid is the mean of the raw
+        vectors of its accepted items, and of no other (`app.core.centroids`). A score is the best over the crops; persons
+        with equal ones keep the order in which their first accepted items were added.
+        """
+
     def close(self) -> None:
         """Give the data directory back. No call follows."""
+
+
+class Store(GalleryStore, Protocol):
+    """All that one data directory holds. `close` closes all of it."""
+
+    @property
+    def jobs(self) -> JobStore:
+        """The jobs."""
+
+    @property
+    def calibrations(self) -> CalibrationStore:
+        """The collections' calibrations."""
 
 
 def batches(embedder: Embedder, crops: npt.NDArray[np.uint8]) -> Iterator[Floats]:

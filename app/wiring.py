@@ -1,8 +1,10 @@
 """The composition root: the only module that knows which adapters there are. It imports each where it is needed."""
 
+import functools
 import os
 import platform
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -12,16 +14,20 @@ from app.adapters.model_directory import ModelDirectory
 from app.core.manifest import ACLRUNTIME, ONNXRUNTIME
 from app.core.preprocess import Limits
 from app.engine import Device, Engine, Prove
-from app.errors import BadSettings
-from app.ports import Embedder, GalleryStore
+from app.errors import BadField, BadSettings, DeviceFailed, SetupError
+from app.ports import Store
+from app.service.calibrate import Calibrations
 from app.service.embed import Embedding
 from app.service.evaluate import Evaluate
 from app.service.galleries import Galleries
 from app.service.ingest import Ingest
+from app.service.jobs import Jobs
+from app.service.model import LoadedModel
 from app.service.readiness import GoldenProof, Readiness
 from app.service.search import Search
-from app.service.service import LoadedModel, Service
+from app.service.service import Service
 from app.service.telemetry import Telemetry
+from app.service.verify import Verify
 from app.settings import Settings
 
 
@@ -62,34 +68,35 @@ def devices(directory: ModelDirectory, settings: Settings) -> list[Device]:
         raise BadSettings(
             f"variant {name!r} runs on {kind}, not on {', '.join(foreign)}; variants for other devices here: {others}"
         )
-    return [Device(device, make(directory, settings, device)) for device in wanted]
+    return [make(directory, settings, device) for device in wanted]
 
 
-def _onnx(directory: ModelDirectory, settings: Settings, device: str) -> Callable[[], Embedder]:
+def _onnx(directory: ModelDirectory, settings: Settings, device: str) -> Device:
     from app.adapters.onnx import BATCH_SIZES, OnnxEmbedder
 
     path, fingerprint = directory.artefact(settings.variant), directory.manifest.variant(settings.variant).fingerprint
     threads = settings.threads or len(os.sched_getaffinity(0))
     sizes = settings.batch_sizes or BATCH_SIZES
-    return lambda: OnnxEmbedder(path, fingerprint, directory.manifest.dim, threads, sizes)
+    return Device(device, lambda: OnnxEmbedder(path, fingerprint, directory.manifest.dim, threads, sizes))
 
 
-def _ascend(directory: ModelDirectory, settings: Settings, device: str) -> Callable[[], Embedder]:
+def _ascend(directory: ModelDirectory, settings: Settings, device: str) -> Device:
     from app.adapters.ascend import open_variant
     from app.adapters.worker import Deadlines
 
     chip, deadlines = int(device.partition(":")[2]), Deadlines(run_s=settings.device_timeout_s)
-    return lambda: open_variant(directory, settings.variant, chip, settings.batch_sizes, deadlines)
+    variant, sizes, stop = settings.variant, settings.batch_sizes, threading.Event()
+    return Device(device, lambda: open_variant(directory, variant, chip, sizes, deadlines, stop), stop.set)
 
 
-def open_store(settings: Settings) -> GalleryStore:
+def open_store(settings: Settings) -> Store:
     """The local gallery in the data directory."""
     from app.adapters.local_gallery import LocalGallery
 
     return LocalGallery(settings.data_dir)
 
 
-def open_memory_store() -> GalleryStore:
+def open_memory_store() -> Store:
     """A gallery that is gone at the end."""
     from app.adapters.memory import MemoryStore
 
@@ -99,7 +106,7 @@ def open_memory_store() -> GalleryStore:
 def build_service(
     directory: ModelDirectory,
     chosen: Sequence[Device],
-    store: GalleryStore,
+    store: Store,
     settings: Settings,
     prove: Prove | None = None,
 ) -> Service:
@@ -107,32 +114,83 @@ def build_service(
     telemetry = Telemetry()
     golden = directory.golden()
     engine = Engine(chosen, settings.max_waiting, telemetry, prove=prove or GoldenProof(golden.crops, golden.vectors))
-    sizes = settings.batch_sizes
-    model = LoadedModel(
-        fingerprint=directory.manifest.variant(settings.variant).fingerprint,
-        variant=settings.variant,
-        batch_size=sizes[0] if len(sizes) == 1 else None,
-        dim=directory.manifest.dim,
-        manifest=directory.manifest,
-    )
+    model = loaded_model(directory, settings)
     pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
     limits = Limits(max_bytes=settings.max_crop_bytes, max_pixels=settings.max_crop_pixels)
     embedding = Embedding(engine, pool, limits)
+    open_other = functools.partial(open_variant, directory, settings, pool, limits)
     galleries = Galleries(store, model.fingerprint, model.dim, lambda: datetime.now(UTC))
+    evaluate = Evaluate((embedding, model), galleries, store, settings.data_roots, open_other)
+    jobs = Jobs(store.jobs, lambda: datetime.now(UTC))
+    jobs.register("evaluate", evaluate.job)
+    calibrations = Calibrations(galleries, store, lambda: datetime.now(UTC))
+    jobs.register("calibrate", calibrations.job, resumable=True)
     return Service(
         model=model,
         engine=engine,
         store=store,
         embedding=embedding,
         galleries=galleries,
-        search=Search(embedding, galleries, store),
+        search=Search(embedding, galleries, store, calibrations.judge),
+        verify=Verify(embedding, galleries, store, calibrations.verdicts),
         ingest=Ingest(embedding, galleries, store),
-        evaluate=Evaluate(embedding, settings.data_roots),
+        evaluate=evaluate,
+        calibrations=calibrations,
+        jobs=jobs,
         telemetry=telemetry,
         readiness=Readiness(engine),
         pool=pool,
         facts=facts(),
     )
+
+
+def loaded_model(directory: ModelDirectory, settings: Settings) -> LoadedModel:
+    """What these settings load."""
+    sizes = settings.batch_sizes
+    return LoadedModel(
+        fingerprint=directory.manifest.variant(settings.variant).fingerprint,
+        variant=settings.variant,
+        batch_size=sizes[0] if len(sizes) == 1 else None,
+        dim=directory.manifest.dim,
+        manifest=directory.manifest,
+    )
+
+
+@asynccontextmanager
+async def open_variant(
+    directory: ModelDirectory,
+    settings: Settings,
+    pool: ThreadPoolExecutor,
+    limits: Limits,
+    variant: str,
+    batch_size: int | None,
+) -> AsyncIterator[tuple[Embedding, LoadedModel]]:
+    """Another variant, or another batch size, beside the one that serves, for as long as it is needed.
+
+    Raises BadField where the model directory or this machine has no such variant, DeviceFailed.
+    """
+    same = directory.manifest.variants.get(variant) == directory.manifest.variants.get(settings.variant)
+    changed: dict[str, object] = {"variant": variant, "devices": settings.devices if same else ()}
+    if batch_size is not None:
+        changed["batch_sizes"] = (batch_size,)
+    chosen = settings.model_copy(update=changed)
+    golden = directory.golden()
+    try:
+        engine = Engine(
+            devices(directory, chosen), settings.max_waiting, prove=GoldenProof(golden.crops, golden.vectors)
+        )
+    except SetupError as error:
+        raise BadField("variant", str(error)) from error
+    try:
+        try:
+            await engine.start()
+        except SetupError as error:
+            raise BadField("variant", str(error)) from error
+        if not Readiness(engine).ready:
+            raise DeviceFailed(f"variant {variant!r} cannot be used: {Readiness(engine).sentence}")
+        yield Embedding(engine, pool, limits), loaded_model(directory, chosen)
+    finally:
+        await engine.close()
 
 
 def facts() -> Mapping[str, str]:

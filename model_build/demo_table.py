@@ -17,8 +17,9 @@ from PIL import Image
 from app.adapters.model_directory import ModelDirectory
 from app.adapters.onnx import OnnxEmbedder
 from app.core.manifest import ONNX_FP32
-from app.core.metrics import Labelled, Report, evaluate_instance
+from app.core.metrics import Labelled, Report
 from app.core.preprocess import decode
+from app.core.protocols import evaluate
 from app.demo.dataset import DrawnCrop, Recipe, draw_dataset
 from app.ports import batches
 
@@ -48,7 +49,8 @@ def score(drawn: list[DrawnCrop], embed: Callable[[Crops], npt.NDArray[np.float3
         side = [crop for crop in drawn if crop.split == split]
         vectors = embed(np.stack([decode(crop.jpeg, crop.name) for crop in side]))
         sides.append(Labelled(vectors, np.array([c.person for c in side]), np.array([c.camera for c in side])))
-    return evaluate_instance(*sides)
+    query, gallery = sides
+    return evaluate(query, gallery, ["instance"])["instance"].report
 
 
 def describe(recipe: Recipe, drawn: list[DrawnCrop]) -> str:

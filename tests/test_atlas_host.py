@@ -91,15 +91,40 @@ def test_the_acceptance_script_passes_on_the_stand_ins(
     model.mkdir()
     for file in tiny_model_directory.iterdir():
         (model / file.name).write_bytes(file.read_bytes())
+    (crops / "Thumbs.db").write_bytes(b"no picture, as in Market-1501's folders")
     small = {"SIZES": "1,4", "ROUNDS": "20", "LOOP": "5", "MIN_PER_S": "1"}  # a figure of speed would be the stand-in's
-    done = subprocess.run(
-        [str(ROOT / "deploy" / "atlas-acceptance.sh"), str(model), str(crops)],
-        env=host | small, cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    late = {"PATH": with_a_late_chip(host["PATH"], tmp_path), "REID_VARIANT": "made-up"}  # the latter is not for it
+    done = accept(model, crops, host | small | late, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[:2] for line in lines[:10]] == [["ok", str(number)] for number in range(1, 11)]
     assert lines[-1] == "10 ok, 0 left out, 0 failed"
+    assert (tmp_path / "late").exists()
+
+
+@pytest.mark.parametrize(
+    ("lacks", "sentence"),
+    [
+        ("reid", "there is no command `reid` on the PATH"),
+        ("python", "does not have this project and httpx"),
+        ("model", "has no manifest.json"),
+        ("crops", "there is no folder"),
+    ],
+)
+def test_the_acceptance_script_needs_an_environment_a_model_and_crops(
+    lacks: str, sentence: str, tiny_model_directory: Path, tmp_path: Path
+) -> None:
+    """Else each of ten commands would say so in its own way, and the ninth only after minutes."""
+    for name, content in (("reid", "exit 9"), ("python", "exit 1" if lacks == "python" else "exit 0")):
+        if name != lacks or name == "python":
+            (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+            (tmp_path / name).chmod(0o755)
+    model = tmp_path if lacks == "model" else tiny_model_directory
+    crops = tmp_path / "nowhere" if lacks == "crops" else tmp_path
+    done = accept(model, crops, {"PATH": f"{tmp_path}:/usr/bin:/bin"}, tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert sentence in done.stderr
 
 
 def test_the_acceptance_script_says_which_command_fell(
@@ -107,16 +132,40 @@ def test_the_acceptance_script_says_which_command_fell(
 ) -> None:
     ill = host | {"STANDIN_NPU_SMI": json.dumps({"layout": "unhealthy"}), "PATH": without_atc(host["PATH"], tmp_path)}
     ill |= {"STANDIN_ACL": json.dumps({"faults": [{"at": "open", "code": 507033, "nth": 0, "device": 1}]})}
-    done = subprocess.run(
-        [str(ROOT / "deploy" / "atlas-acceptance.sh"), str(om_model_directory), str(crops)],
-        env=ill | {"ROUNDS": "1", "LOOP": "1", "MIN_PER_S": "100000000", "WAIT_S": "5"}, cwd=tmp_path,
-        capture_output=True, text=True, check=False, timeout=110,
-    )  # fmt: skip
+    small = {"ROUNDS": "1", "LOOP": "1", "MIN_PER_S": "100000000", "WAIT_S": "5"}
+    done = accept(om_model_directory, crops, ill | small, tmp_path)
     fell = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FALLS")]
     # One chip of two is ill. The other gives the right vectors (5 and 8), and no chip is as fast as is asked for here.
     assert fell == ["1", "6", "7", "9", "10"], done.stdout
     assert done.stdout.count("left out") == 4  # three commands, and the sum
     assert done.returncode == 1
+
+
+def accept(model: Path, crops: Path, environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """The acceptance script, run."""
+    script = ROOT / "deploy" / "atlas-acceptance.sh"
+    return subprocess.run(
+        [str(script), str(model), str(crops)],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+
+
+def with_a_late_chip(path: str, folder: Path) -> str:
+    """A PATH whose `reid serve` meets a chip that cannot be opened at first, as one just given back may be."""
+    fault = {"at": "open", "code": 507033, "device": 1, "marker": str(folder / "late")}
+    (folder / "first").mkdir()
+    command = folder / "first" / "reid"
+    command.write_text(
+        f"#!/bin/sh\n[ $1 = serve ] && export STANDIN_ACL='{json.dumps({'faults': [fault]})}'\n"
+        f'exec {Path(sys.executable).parent}/reid "$@"\n'
+    )
+    command.chmod(0o755)
+    return f"{command.parent}:{path}"
 
 
 def without_atc(path: str, folder: Path) -> str:

@@ -42,6 +42,11 @@ async def test_a_crop_goes_in_and_is_found(client: Client) -> None:
     assert answer["matches"][0]["person_id"] == "1"
     many = await client.search_many("a-b", [("x.jpg", JPEGS[0]), ("y.jpg", JPEGS[2])], k=1)
     assert [r["matches"][0]["person_id"] for r in many["results"]] == ["0", "2"]
+    one = await client.search_together("a-b", [("x.jpg", JPEGS[0]), ("y.jpg", b"no")], by="person", k=1)
+    assert one["persons"][0]["person_id"] == "0"
+    assert [crop["name"] for crop in one["refused"]] == ["y.jpg"]
+    same = await client.verify([("x.jpg", JPEGS[1])], collection="a-b", item_id=results[1]["id"])
+    assert same["score"] == pytest.approx(1, abs=1e-5)
 
 
 async def test_vectors_come_as_bytes(client: Client) -> None:
@@ -70,7 +75,7 @@ async def test_a_refusal_carries_the_servers_sentence_and_status(client: Client)
         await client.search("nowhere", JPEGS[0])
     assert refusal.value.answered == 404
     with pytest.raises(ServerRefused, match="REID_DATA_ROOTS"):
-        await client.evaluate("/", "auto")
+        await client.evaluate({"folder": "/"})
 
 
 async def test_names_cannot_become_other_routes(client: Client) -> None:
@@ -87,15 +92,15 @@ async def test_an_overloaded_server_is_asked_again_when_it_says() -> None:
         [httpx.Response(429, headers={"retry-after": "0"}, json={"detail": "full"}), httpx.Response(200, json={"a": 1})]
     )
     async with Client("http://reid", httpx.MockTransport(lambda _: next(answers))) as client:
-        assert await client.evaluate("x", "auto") == {"a": 1}
+        assert await client.evaluate({"folder": "x"}) == {"a": 1}
 
 
 async def test_what_is_no_server_of_ours_is_told_in_a_sentence() -> None:
     async with Client("http://reid", httpx.MockTransport(lambda _: httpx.Response(200, text="<html>"))) as client:
         with pytest.raises(ServerRefused, match="not this service"):
-            await client.evaluate("x", "auto")
+            await client.evaluate({"folder": "x"})
     async with Client("http://127.0.0.1:9") as client:
         with pytest.raises(ServerUnreachable, match="no answer from"):
-            await client.evaluate("x", "auto")
+            await client.evaluate({"folder": "x"})
     with pytest.raises(BadSettings, match="no address"):
         Client("http://[::1")

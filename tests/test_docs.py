@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import typer
 
-from app.api import schemas
+from app.api import searching
 from app.cli.main import app as reid
 from app.settings import Settings
 from model_build.cli import commands as build
@@ -94,8 +94,8 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 def test_the_answer_shown_in_readme_has_the_fields_of_an_answer() -> None:
     example = README[README.index('{"matches"') :].split("\n\n")[0]
-    assert set(schemas.MatchOut.model_fields) <= set(re.findall(r'"(\w+)":', example))
-    assert set(schemas.SearchAnswer.model_fields) <= set(re.findall(r'"(\w+)":', example))
+    assert set(searching.MatchOut.model_fields) <= set(re.findall(r'"(\w+)":', example))
+    assert set(searching.SearchAnswer.model_fields) <= set(re.findall(r'"(\w+)":', example))
 
 
 def test_every_page_is_reached_from_readme() -> None:

@@ -1,5 +1,6 @@
 """What every gallery store checks of what it is handed, so that all refuse the same and keep the same."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -7,6 +8,8 @@ from typing import overload
 
 import numpy as np
 
+from app.core.calibrated import Calibrated
+from app.core.jobs import Job, storable, to_json
 from app.core.preprocess import HEIGHT, WIDTH, Crop
 from app.core.records import Collection, Item, check_text, check_texts
 from app.ports import Floats
@@ -30,6 +33,29 @@ def checked_collection(collection: Collection) -> Collection:
     if collection.dim < 1:
         raise ValueError(f"vectors of {collection.dim} numbers")
     return replace(collection, created_at=in_utc(collection.created_at))
+
+
+def checked_job(job: Job) -> Job:
+    """The job as it is kept: params and result as JSON has them, copied; instants in UTC. Raises ValueError, TypeError."""
+    if not job.id.isascii():
+        raise ValueError(f"the job id {job.id!r} is not ASCII")
+    error, progress = job.error, job.progress
+    return replace(
+        job,
+        params=json.loads(to_json(job.params)),
+        result=None if job.result is None else json.loads(to_json(job.result)),
+        progress=replace(progress, note=storable(progress.note)),
+        error=None if error is None else replace(error, detail=storable(error.detail)),
+        created_at=in_utc(job.created_at),
+        started_at=in_utc(job.started_at),
+        ended_at=in_utc(job.ended_at),
+    )
+
+
+def checked_calibrated(calibrated: Calibrated) -> Calibrated:
+    """The calibration as it is kept. Raises BadField, ValueError."""
+    check_text("data", calibrated.data)
+    return replace(calibrated, created_at=in_utc(calibrated.created_at))
 
 
 @overload
@@ -80,3 +106,10 @@ def checked_queries(queries: Floats, k: int, dim: int) -> Floats:
     if not (np.abs(lengths - 1) <= _UNIT).all():  # also where a length is NaN
         raise ValueError("a query is not a unit vector")
     return np.ascontiguousarray(queries, dtype=np.float32)
+
+
+def checked_person(crops: Floats, k: int, dim: int) -> Floats:
+    """Unit float32 [n, dim] of one person, at least one. Raises ValueError."""
+    if not len(crops):
+        raise ValueError("a search for a person needs at least one crop")
+    return checked_queries(crops, k, dim)

@@ -6,9 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.adapters.checks import checked_collection, checked_crops, checked_items, checked_queries, units_and_norms
+from app.adapters.checks import (
+    checked_collection,
+    checked_crops,
+    checked_items,
+    checked_person,
+    checked_queries,
+    units_and_norms,
+)
+from app.adapters.memory_records import MemoryCalibrations, MemoryJobs
+from app.core.centroids import cosine, raw_sum
 from app.core.preprocess import HEIGHT, Crop
-from app.core.records import Collection, Filter, Item, Match, Outcome
+from app.core.records import Collection, Filter, Item, Match, Outcome, PersonMatch, PersonScore
 from app.errors import UnknownCollection, UnknownItem
 from app.ports import Crops, Floats, RunTimes
 
@@ -55,6 +64,8 @@ class MemoryStore:
         self._lock = threading.RLock()  # one call at a time sees and changes the dicts
         self._collections: dict[str, Collection] = {}
         self._rows: dict[str, dict[str, _Row]] = {}
+        self.jobs = MemoryJobs()
+        self.calibrations = MemoryCalibrations(self._lock, self.collection)
 
     def put_collection(self, collection: Collection) -> Collection:
         """As the port says."""
@@ -78,6 +89,7 @@ class MemoryStore:
         with self._lock:
             self._of(name)
             del self._collections[name], self._rows[name]
+            self.calibrations.forget(name)
 
     def count(self, name: str) -> int:
         """As the port says."""
@@ -143,18 +155,42 @@ class MemoryStore:
 
     def search(self, name: str, queries: Floats, k: int, where: Filter) -> list[list[Match]]:
         """As the port says."""
-        with self._lock:
-            checked = checked_queries(queries, k, self.collection(name).dim)
-            rows = [row for row in self._of(name).values() if where.accepts(row.item)]
-        return [self._ranked(rows, query)[:k] for query in checked]
+        collection, rows = self._accepted(name, where)
+        checked = checked_queries(queries, k, collection.dim)
+        return [[match for match, _ in _ranked(rows, query[None])][:k] for query in checked]
+
+    def shortlist(self, name: str, crops: Floats, k: int, where: Filter) -> tuple[list[Match], Floats]:
+        """As the port says."""
+        collection, rows = self._accepted(name, where)
+        best = _ranked(rows, checked_person(crops, k, collection.dim))[:k]
+        vectors = np.array([vector for _, vector in best], dtype=np.float32)
+        return [match for match, _ in best], vectors.reshape(len(best), collection.dim)
+
+    def search_persons(
+        self, name: str, crops: Floats, k: int, where: Filter, score: PersonScore = "centroid"
+    ) -> list[PersonMatch]:
+        """As the port says."""
+        collection, rows = self._accepted(name, where)
+        wide = list(checked_person(crops, k, collection.dim).astype(np.float64))
+        persons: dict[str, list[_Row]] = {}  # in the order of their first items
+        for row in rows:
+            if row.item.person_id is not None:
+                persons.setdefault(row.item.person_id, []).append(row)
+        found = []
+        for person_id, own in persons.items():
+            best, _ = _ranked(own, crops)[0]
+            norms = np.array([row.norm for row in own], dtype=np.float32)
+            total = raw_sum(np.stack([row.vector for row in own]), norms)
+            of_person = cosine(total, wide) if score == "centroid" else best.score
+            found.append(PersonMatch(person_id, of_person, len(own), best))
+        return sorted(found, key=lambda match: -match.score)[:k]  # stable
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _ranked(self, rows: Sequence[_Row], query: Floats) -> list[Match]:
-        scores = [_cosine(row.vector, query) for row in rows]
-        order = sorted(range(len(rows)), key=lambda i: -scores[i])  # stable: ties keep the order added
-        return [Match(rows[i].item, scores[i]) for i in order]
+    def _accepted(self, name: str, where: Filter) -> tuple[Collection, list[_Row]]:
+        with self._lock:
+            return self.collection(name), [row for row in self._of(name).values() if where.accepts(row.item)]
 
     def _of(self, name: str) -> dict[str, _Row]:
         if name not in self._rows:
@@ -166,6 +202,13 @@ class MemoryStore:
             return self._of(name)[item_id]
         except KeyError as error:
             raise UnknownItem(name, item_id) from error
+
+
+def _ranked(rows: Sequence[_Row], crops: Floats) -> list[tuple[Match, Floats]]:
+    """All rows, best first, each with its vector; a row's score is its best over the crops."""
+    scores = [max(_cosine(row.vector, crop) for crop in crops) for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: -scores[i])  # stable: ties keep the order added
+    return [(Match(rows[i].item, scores[i]), rows[i].vector) for i in order]
 
 
 def _cosine(vector: Floats, query: Floats) -> float:

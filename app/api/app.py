@@ -11,12 +11,14 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from app.api import problems
+from app.api.evaluation import EvaluateIn
 from app.api.examples import EXAMPLES
 from app.api.guard import Guard
 from app.api.limits import RequestLimits
 from app.api.middleware import Envelope
-from app.api.routes import collections, embeddings, evaluate, items, search, system
-from app.api.schemas import BatchIn, ImagesIn, Problem, QueryIn
+from app.api.routes import calibration, collections, embeddings, evaluate, items, jobs, search, system, verify
+from app.api.schemas import ImagesIn, Problem
+from app.api.searching import BatchIn, QueryIn, VerifyIn
 from app.service import Service
 
 WEB = Path(__file__).parent.parent / "web"
@@ -50,7 +52,10 @@ def create_app(
     app.include_router(items.router(service, limits))
     app.include_router(collections.router(service))
     app.include_router(embeddings.router(service, limits))
-    app.include_router(evaluate.router(service))
+    app.include_router(verify.router(service, limits))
+    app.include_router(evaluate.router(service, limits))
+    app.include_router(jobs.router(service))
+    app.include_router(calibration.router(service))
     app.include_router(system.router(service))
     _docs(app)
     _page(app, examples)
@@ -77,7 +82,7 @@ def _docs(app: FastAPI) -> None:
         """The schema, with those models that only hand-read bodies and problems use."""
         schema = describe()
         models = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (Problem, QueryIn, BatchIn, ImagesIn):
+        for model in (Problem, QueryIn, BatchIn, ImagesIn, VerifyIn, EvaluateIn):
             described = model.model_json_schema(ref_template="#/components/schemas/{model}")
             models.update(described.pop("$defs", {}))
             models[model.__name__] = described

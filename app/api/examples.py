@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.api import schemas
+from app.api import evaluation, jobs, schemas, searching
 
 _MODEL = {"fingerprint": "onnx-fp32-3f9a61c2b07d4e85", "label": "demo model, trained on drawn people, not for real use"}
 _ID = "e56fcfea3bcbb8b3f49a9593b8f9100bde724e16d3ea56a82fca4fa503c50123"
@@ -45,6 +45,17 @@ _REPORT = {
     "gallery": 852,
 }
 _COUNTS = {"used": 852, "junk": 0, "skipped": 1, "refused": []}
+_JOB = {
+    "id": "8a6f1c0e5d2b4f7796c3d1e0",
+    "kind": "evaluate",
+    "params": {"folder": "/data/market"},
+    "state": "done",
+    "created_at": "2026-03-01T10:00:00Z",
+    "started_at": "2026-03-01T10:00:00Z",
+    "ended_at": "2026-03-01T10:04:10Z",
+    "progress": {"done": 1104, "total": 1104, "note": ""},
+    "error": None,
+}
 
 # A body whose schema stands in its route, not among the components.
 VECTORS: dict[str, Any] = {
@@ -66,13 +77,32 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "model": _MODEL,
         "timings_ms": {"embed": 210.3, "commit": 4.1},
     },
-    schemas.QueryIn: {"image": "/9j/4AAQSkZJRg==", "k": 5, "camera_id": "2"},
-    schemas.SearchAnswer: {"matches": _MATCHES, "model": _MODEL, "timings_ms": _SEARCHED},
-    schemas.BatchIn: {"queries": [{"image": "/9j/4AAQSkZJRg==", "k": 5}, {"vector": [0.12, -0.03]}]},
-    schemas.BatchAnswer: {
+    searching.QueryIn: {"image": "/9j/4AAQSkZJRg==", "k": 5, "camera_id": "2"},
+    searching.SearchAnswer: {"matches": _MATCHES, "refused": [], "model": _MODEL, "timings_ms": _SEARCHED},
+    searching.PersonsAnswer: {
+        "persons": [{"rank": 1, "person_id": "0005", "score": 0.861, "items": 9, "best": _MATCHES[0]}],
+        "refused": [{"name": "x.jpg", "error": _PROBLEM}],
+        "model": _MODEL,
+        "timings_ms": {**_SEARCHED, "rerank": 3.8},
+    },
+    searching.BatchIn: {
+        "queries": [{"image": ["/9j/4AAQSkZJRg==", "/9j/4AAQSkZJRg=="], "k": 5}, {"vector": [0.12, -0.03]}]
+    },
+    searching.BatchAnswer: {
         "results": [{"matches": _MATCHES}, {"error": _PROBLEM}],
         "model": _MODEL,
         "timings_ms": _SEARCHED,
+    },
+    searching.VerifyIn: {"a": "/9j/4AAQSkZJRg==", "b": ["/9j/4AAQSkZJRg==", "/9j/4AAQSkZJRg=="]},
+    searching.VerifyAnswer: {
+        "score": 0.724,
+        "probability": None,
+        "decision": None,
+        "decision_reason": "collection 'lobby' is not calibrated",
+        "a": {"crops": 2, "refused": [], "item_id": None},
+        "b": {"crops": 0, "refused": [], "item_id": _ID},
+        "model": _MODEL,
+        "timings_ms": {"decode": 1.2, "queue": 0.04, "infer": 6.1, "compare": 0.01},
     },
     schemas.ImagesIn: {"image": ["/9j/4AAQSkZJRg=="]},
     schemas.EmbeddingsAnswer: {
@@ -82,11 +112,11 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "model": _MODEL,
         "timings_ms": {"decode": 1.2, "queue": 0.04, "infer": 6.1},
     },
-    schemas.EvaluateIn: {"folder": "/data/market", "pattern": "market1501"},
-    schemas.EvaluateAnswer: {
-        "protocols": {"instance": _REPORT},
-        "data": {"folder": "market", "query": _COUNTS, "gallery": _COUNTS},
+    evaluation.EvaluateIn: {"folder": "/data/market", "pattern": "market1501"},
+    evaluation.EvaluateAnswer: {
+        **evaluation.example(),
         "model": {**_MODEL, "variant": "onnx-fp32", "batch_size": None},
-        "timings_ms": {"embed": 5301.0, "rank": 14.3},
     },
+    jobs.JobOut: {**_JOB, "result": {"protocols": {"instance": {"mAP": 0.983, "rank1": 0.996}}}},
+    jobs.JobPage: {"jobs": [_JOB], "next_cursor": None},
 }

@@ -2,19 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from app.core.metrics import Report
-from app.core.records import Item, Match
+from app.core.records import Item
 from app.service.galleries import Described
-from app.service.search import MAX_K, Options
-from app.service.service import LoadedModel
-
-K = Annotated[int, Field(ge=1, le=MAX_K, description="How many matches at most.")]
-Score = Annotated[FiniteFloat, Field(ge=-1, le=1, description="Leave out matches below this cosine.")]
-Words = Annotated[list[str], Field(max_length=1000)]
+from app.service.model import LoadedModel
 
 
 def _in_utc(instant: datetime) -> datetime:
@@ -57,18 +51,6 @@ class ModelName(_Out):
     def of(cls, model: LoadedModel) -> Self:
         """The loaded model's name."""
         return cls(fingerprint=model.fingerprint, label=model.label)
-
-
-class EvaluatedModel(ModelName):
-    """Which model was evaluated, and how it ran."""
-
-    variant: str
-    batch_size: int | None = Field(description="The only one that it ran; null where it took the one that fits.")
-
-    @classmethod
-    def of(cls, model: LoadedModel) -> Self:
-        """The loaded model."""
-        return cls(fingerprint=model.fingerprint, label=model.label, variant=model.variant, batch_size=model.batch_size)
 
 
 class CollectionIn(_In):
@@ -186,95 +168,6 @@ class IngestAnswer(_Out):
     timings_ms: dict[str, float]
 
 
-class MatchOut(_Out):
-    """An item that was found. `rank` counts from 1; `score` is the cosine in [-1, 1]."""
-
-    rank: int
-    id: str
-    person_id: str | None
-    camera_id: str | None
-    captured_at: datetime | None
-    source: str | None
-    score: float
-
-    @classmethod
-    def listed(cls, matches: list[Match]) -> list[Self]:
-        """Matches with their ranks."""
-        return [
-            cls(
-                rank=rank,
-                id=m.item.id,
-                person_id=m.item.person_id,
-                camera_id=m.item.camera_id,
-                captured_at=m.item.captured_at,
-                source=m.item.source,
-                score=m.score,
-            )
-            for rank, m in enumerate(matches, 1)
-        ]
-
-
-class SearchAnswer(_Out):
-    """The best items, best first."""
-
-    matches: list[MatchOut]
-    model: ModelName
-    timings_ms: dict[str, float]
-
-
-class SearchOptions(_In):
-    """How to search; the same names as query parameters for pictures and as keys for JSON."""
-
-    k: K = 10
-    camera_id: str | None = Field(None, min_length=1, description="The query's camera: its items are left out.")
-    same_camera: bool = Field(False, description="Do not leave out the query's camera.")
-    persons: Words | None = Field(None, description="Only items of these persons.")
-    cameras: Words | None = Field(None, description="Only items of these cameras.")
-    min_score: Score | None = None
-
-    def options(self) -> Options:
-        """As the service takes them."""
-        return Options(
-            k=self.k,
-            camera_id=self.camera_id,
-            same_camera=self.same_camera,
-            persons=None if self.persons is None else frozenset(self.persons),
-            cameras=None if self.cameras is None else frozenset(self.cameras),
-            min_score=self.min_score,
-        )
-
-
-class QueryIn(SearchOptions):
-    """A query: an image in base64, or a vector."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"image": "/9j/4AAQSkZJRg...", "k": 5, "camera_id": "2"}]}
-    )
-    image: str | None = Field(None, description="An encoded image in base64.")
-    vector: list[float] | None = Field(None, max_length=65_536, description="A vector of the model's length.")
-
-
-class BatchIn(_In):
-    """Independent queries."""
-
-    queries: list[QueryIn] = Field(min_length=1, max_length=1000)
-
-
-class BatchResult(_Out):
-    """The matches of one query, or its own error."""
-
-    matches: list[MatchOut] | None = None
-    error: Problem | None = None
-
-
-class BatchAnswer(_Out):
-    """One result per query, in the order sent."""
-
-    results: list[BatchResult]
-    model: ModelName
-    timings_ms: dict[str, float]
-
-
 class ImagesIn(_In):
     """One image in base64, or several."""
 
@@ -292,60 +185,4 @@ class EmbeddingsAnswer(_Out):
     norms: list[float] | str
     dim: int
     model: ModelName
-    timings_ms: dict[str, float]
-
-
-class EvaluateIn(_In):
-    """A folder with `query/` and `bounding_box_test/` below one of REID_DATA_ROOTS."""
-
-    folder: str = Field(min_length=1, max_length=4096)
-    pattern: str = Field(
-        "auto", max_length=1000, description="auto, duke, market1501, msmt17, or a regular expression."
-    )
-
-
-class ProtocolReport(_Out):
-    """Fractions 0..1, null where no query was valid."""
-
-    mAP: float | None
-    rank1: float | None
-    rank5: float | None
-    rank10: float | None
-    rank20: float | None
-    rank50: float | None
-    valid_queries: int
-    queries: int
-    gallery: int
-
-    @classmethod
-    def of(cls, report: Report) -> Self:
-        """A report in the words of the API."""
-        return cls(
-            mAP=report.mAP,
-            rank1=report.ranks[1],
-            rank5=report.ranks[5],
-            rank10=report.ranks[10],
-            rank20=report.ranks[20],
-            rank50=report.ranks[50],
-            valid_queries=report.valid_queries,
-            queries=report.queries,
-            gallery=report.gallery,
-        )
-
-
-class SplitCounts(_Out):
-    """What of a folder was used."""
-
-    used: int
-    junk: int
-    skipped: int
-    refused: list[str]
-
-
-class EvaluateAnswer(_Out):
-    """Accuracy by named protocol."""
-
-    protocols: dict[str, ProtocolReport]
-    data: dict[str, Any]
-    model: EvaluatedModel
     timings_ms: dict[str, float]

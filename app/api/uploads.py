@@ -75,7 +75,7 @@ async def files_of(form: FormData, field: str, most: int, also: Set[str] = froze
     if not values:
         raise BadField(field, f"the form has no file in the field `{field}`")
     if len(values) > most:
-        raise TooLarge(f"more than {most} crops in one request")
+        raise TooLarge(f"more than {most} crops in the field `{field}`")
     if any(not isinstance(value, UploadFile) for value in values):
         raise BadField(field, "is text; send a file (with curl: -F image=@crop.jpg)")
     return [Upload(v.filename or field, await v.read()) for v in values if isinstance(v, UploadFile)]
@@ -90,8 +90,10 @@ async def from_base64(text: str, field: str) -> Upload:
     return Upload(field, data)
 
 
-def only_one(uploads: Sequence[Upload]) -> Upload:
-    """The one picture of a search. Raises BadField."""
-    if len(uploads) != 1:
-        raise BadField("image", f"{len(uploads)} pictures; send one, or several queries to .../search/batch")
-    return uploads[0]
+async def listed_from_base64(images: str | Sequence[str], field: str, most: int) -> list[Upload]:
+    """One picture or several of one person from base64. Raises BadField, TooLarge."""
+    if isinstance(images, str):
+        return [await from_base64(images, field)]
+    if len(images) > most:
+        raise TooLarge(f"{field}: {len(images)} crops of one person; at most {most} are taken")
+    return [await from_base64(text, f"{field}.{i}") for i, text in enumerate(images)]

@@ -1,49 +1,78 @@
-"""Accuracy from the vectors that ais_bench wrote: no model, no server, no data directory."""
+"""Accuracy from vectors that were made elsewhere: no model, no server, no data directory."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from app.api.schemas import ProtocolReport
 from app.cli.ais_bench import Run, find_run, read_vector, tell
 from app.cli.common import notes, progress
+from app.cli.features import read_features
 from app.client import Json
+from app.core.accuracy import measure
+from app.core.accuracy_report import BY_NAME, as_json, data_json, no_agreement
 from app.core.ais_bench import Result, usual_length
 from app.core.metrics import Floats
 from app.core.records import NamedFiles, NamePattern, label_names, require_labels, sort_names
-from app.core.splits import Split, SplitCounts, rank, without_background
+from app.core.splits import Sides, Split, SplitCounts, sides_of, without_background
 from app.core.vectors import fault
 from app.errors import BadInput
 
 QUERY, GALLERY = "query", "gallery"  # the guide's names, below its folder `result`
-_MODEL = {
-    "fingerprint": None,
-    "label": "vectors from ais_bench, whose model is not recorded",
-    "variant": None,
-    "batch_size": None,
-}
 
 
-def of_results(folder: Path, pattern: str) -> Json:
-    """The report of `query/` against `gallery/`, in the words of POST /v1/evaluate. Raises BadInput."""
-    names = NamePattern(pattern)
-    started = time.perf_counter()
+def of_results(folder: Path, pattern: str, protocols: Sequence[str]) -> Json:
+    """The report of what ais_bench wrote for `query/` against `gallery/`, in the words of POST /v1/evaluate.
+
+    Raises BadInput, BadField.
+    """
+    names, started = NamePattern(pattern), time.perf_counter()
     sides = [_listed(folder, name, names) for name in (QUERY, GALLERY)]
     with progress("results") as bar:
         task = bar.add_task("reading", total=sum(len(side.files.labelled) for side in sides))
         vectors = [_read(side, lambda: bar.advance(task)) for side in sides]
     length = usual_length(v for of_side in vectors for v in of_side.values() if not isinstance(v, BadInput))
     query, gallery = (_split(side, of_side, length) for side, of_side in zip(sides, vectors, strict=True))
+    source = {"folder": folder.resolve().name}
+    both = sides_of(query[0], gallery[0])
+    return _report(both, query[1], gallery[1], protocols, source, BY_NAME, "vectors from ais_bench", started)
+
+
+def of_features(file: Path, protocols: Sequence[str]) -> Json:
+    """The report of six arrays in a file. Raises BadInput, BadField."""
+    started = time.perf_counter()
+    sides, query, gallery = read_features(file)
+    source = {"folder": None, "features": file.name}
+    return _report(sides, query, gallery, protocols, source, "that of the arrays", "vectors from a file", started)
+
+
+def _report(
+    sides: Sides,
+    query: SplitCounts,
+    gallery: SplitCounts,
+    protocols: Sequence[str],
+    source: Mapping[str, str | None],
+    order: str,
+    made_by: str,
+    started: float,
+) -> Json:
     read = time.perf_counter()
-    protocols = rank(query[0], gallery[0])
+    with progress("protocols") as bar:
+        task = bar.add_task("ranking", total=None)
+        accuracy = measure(sides, protocols, tell=lambda at: bar.update(task, description=f"ranking: {at}"))
     ranked = time.perf_counter()
-    return {
-        "protocols": {name: ProtocolReport.of(report).model_dump() for name, report in protocols.items()},
-        "data": {"folder": folder.resolve().name, QUERY: asdict(query[1]), GALLERY: asdict(gallery[1])},
-        "model": _MODEL,
+    model = {
+        "fingerprint": None,
+        "label": f"{made_by}, whose model is not recorded",
+        "variant": None,
+        "batch_size": None,
+    }
+    return as_json(accuracy) | {
+        "data": data_json(accuracy, query, gallery, order, **source),
+        "model": model,
+        "index_agreement": no_agreement("there is no collection"),
         "timings_ms": {"read": (read - started) * 1000, "rank": (ranked - read) * 1000},
     }
 
@@ -85,7 +114,7 @@ def _read(side: _Side, advance: Callable[[], None]) -> dict[str, Floats | BadInp
 def _split(side: _Side, vectors: Mapping[str, Floats | BadInput], length: int) -> tuple[Split, SplitCounts]:
     """The vectors that can be compared, with their labels; the others are refused by name."""
     files, results = side.files, side.run.results
-    rows, labels, refused = [], [], list(results.refused)
+    rows, labels, kept, refused = [], [], [], list(results.refused)
     for name, label in files.labelled:
         vector = vectors[name]
         if isinstance(vector, BadInput):
@@ -95,9 +124,10 @@ def _split(side: _Side, vectors: Mapping[str, Floats | BadInput], length: int) -
         else:
             rows.append(vector)
             labels.append(label)
+            kept.append(name)
     for sentence in refused[len(results.refused) :]:
         notes.print(f"refused: {sentence}", style="yellow")
     if not rows:
         raise BadInput(f"no result in {side.name} can be used: {refused[0] if refused else 'none is labelled'}")
     skipped = len(results.skipped) + len(results.other_outputs) + len(files.unlabelled)
-    return Split(np.stack(rows), labels), SplitCounts(len(rows), len(files.junk), skipped, tuple(refused))
+    return Split(np.stack(rows), labels, kept), SplitCounts(len(rows), len(files.junk), skipped, tuple(refused))

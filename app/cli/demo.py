@@ -87,3 +87,5 @@ async def _index(client: Client, gallery: Path, fingerprint: str) -> None:
         await client.put_collection(COLLECTION, keep_crops=True)
     counts = await send(client, gallery, COLLECTION, rows_of(files))
     out.print(f"collection {COLLECTION}: " + ", ".join(f"{n} {status}" for status, n in counts.items() if n))
+    if counts["added"] + counts["updated"] or not (await client.calibrations(COLLECTION))["calibrations"]:
+        await client.calibrate(COLLECTION, fpir=0.01, wait=300)  # so that answers come with a decision

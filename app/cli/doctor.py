@@ -4,15 +4,16 @@ import asyncio
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import typer
 
 from app.cli.common import Data, JsonPath, Model, out, write_json
+from app.core.manifest import ACLRUNTIME, MANIFEST_FILE, parse_manifest
 from app.engine import Lane
-from app.errors import ReidError
+from app.errors import BadDevice, ReidError
 from app.settings import Settings, read_settings
 from app.wiring import facts, open_service, open_store
 
@@ -32,9 +33,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(model: Model = None, data: Data = None, json: JsonPath = None) -> None:
-    """Check versions, model directory, golden crops and data directory. Status 1 when something is wrong."""
+    """Check versions, NPU, model directory, golden crops and data directory. Status 1 when something is wrong."""
     settings = read_settings(model_dir=model, data_dir=data)
-    checks = [*_machine(), asyncio.run(_model(settings)), _data(settings)]
+    checks = [*_machine(), _npu(settings), asyncio.run(_model(settings)), _data(settings)]
     if not write_json(json, [asdict(check) for check in checks]):
         for check in checks:
             out.print("ok  " if check.passed else "FAIL", style="green" if check.passed else "red", end="")
@@ -46,6 +47,41 @@ def doctor(model: Model = None, data: Data = None, json: JsonPath = None) -> Non
 def _machine() -> Iterator[Check]:
     yield Check("machine", True, f"{platform.machine()}, {os.cpu_count()} cores, {platform.platform()}")
     yield Check("versions", True, ", ".join(f"{name} {number}" for name, number in facts().items()))
+
+
+def _npu(settings: Settings) -> Check:
+    """The chips that npu-smi shows, and the library that runs OMs. No fault where the variant to serve needs neither."""
+    from app.adapters.ascend.npu_smi import chips
+    from app.adapters.ascend.probe import generation
+
+    runtimes, has_tool = _runtimes(settings.model_dir), shutil.which("npu-smi") is not None
+    if not has_tool and ACLRUNTIME not in runtimes.values():
+        return Check("npu", True, "none")
+    used = settings.devices or ("ascend:0",)
+    found: list[str] = []
+    sound = True
+    try:
+        shown = chips()
+        found += map(str, shown)
+        sound = all(chip.health == "OK" for chip in shown if f"ascend:{chip.device}" in used)
+    except BadDevice as error:
+        found.append(str(error))
+        sound = not has_tool  # a container may have the chips without the tool; the model's check runs on them
+    try:
+        found.append(f"aclruntime: the generation of {generation()}")
+    except BadDevice as error:
+        found.append(str(error))
+        sound = False
+    return Check("npu", sound or runtimes.get(settings.variant) != ACLRUNTIME, "; ".join(found))
+
+
+def _runtimes(directory: Path) -> Mapping[str, str]:
+    """Of each variant; of none where there is no manifest to read, which the model's check tells."""
+    try:
+        manifest = parse_manifest((directory / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, ReidError):
+        return {}
+    return {name: variant.runtime for name, variant in manifest.variants.items()}
 
 
 async def _model(settings: Settings) -> Check:

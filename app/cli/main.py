@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from app.cli import demo, doctor, embed, evaluate, index, preprocess, search, serve
+from app.cli import bench, calibrate, demo, doctor, embed, evaluate, index, preprocess, search, serve, verify
 from app.cli.common import notes
 from app.errors import ReidError
 
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (serve, index, search, evaluate, embed, preprocess, demo, doctor):
+for module in (serve, index, search, verify, evaluate, calibrate, embed, preprocess, demo, bench, doctor):
     module.add_to(app)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -71,14 +71,18 @@ class Server(uvicorn.Server):
         """Take none: uvicorn would raise them again at its end, before the gallery is closed."""
         yield
 
-    def stop_on(self, *signals: signal.Signals) -> list[signal.Signals]:
-        """Stop gracefully at the first of these signals, at once at the next; the list fills with those that came."""
+    def stop_on(self, release: Callable[[], None], *signals: signal.Signals) -> list[signal.Signals]:
+        """Stop gracefully at the first of these signals, at once at the next; the list fills with those that came.
+
+        release: lets go of callers who wait for something that may take long; the server would wait for them.
+        """
         came: list[signal.Signals] = []
 
         def stop(number: signal.Signals) -> None:
             self.force_exit = self.should_exit
             self.should_exit = True
             came.append(number)
+            release()
 
         for number in signals:
             asyncio.get_running_loop().add_signal_handler(number, stop, number)
@@ -89,11 +93,17 @@ async def run_server(app: FastAPI, service: Service, settings: Settings) -> None
     """Listen, then warm up: `/livez` answers from the start, `/readyz` when requests are taken. Ends at a signal."""
     with listen(settings.host, settings.port) as door:
         server = Server(app)
-        came = server.stop_on(signal.SIGINT, signal.SIGTERM)
-        warming = None if service.engine.started else asyncio.create_task(service.start())
+        came = server.stop_on(service.jobs.release, signal.SIGINT, signal.SIGTERM)
+        warming = asyncio.create_task(_warm_up(service))
         notes.print(f"serving on http://{settings.host}:{door.getsockname()[1]}  ({service.model.label})")
         await server.serve(sockets=[door])
-        if warming:
-            await warming
+        await warming
     if signal.SIGINT in came:
         raise KeyboardInterrupt
+
+
+async def _warm_up(service: Service) -> None:
+    if not service.engine.started:
+        await service.start()
+    await service.jobs.adopt()
+    service.calibrations.renew_with(service.jobs)

@@ -21,6 +21,7 @@ PATTERN_TIMEOUT_S = 0.2
 AUTO = r"(?P<person>-?\d+)_c(?P<camera>\d+)(?:s\d+)?[_.]"  # Duke, Market-1501, Occluded-Duke, CUHK03-NP
 
 Outcome = Literal["added", "unchanged", "updated"]
+PersonScore = Literal["centroid", "best"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,40 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class PersonMatch:
+    """A person that a search found. `best` is the item that is nearest to the query, of the `items` that were accepted.
+
+    score: the cosine of the query and the centroid of these items, or of the query and the best one, as was asked.
+    """
+
+    person_id: str
+    score: float
+    items: int
+    best: Match
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
-    """Which items count; None means any. `not_camera` leaves out every item of one camera (items without a camera stay)."""
+    """Which items count, all conditions at once; None means any.
+
+    `not_camera` leaves out every item of one camera (items without a camera stay). The time window takes
+    captured_from <= captured_at < captured_to; an item without a time is in no window. An item has to have all `attributes`
+    (key and value). `exclude` are ids. Raises ValueError for an instant without a zone.
+    """
 
     persons: frozenset[str] | None = None
     cameras: frozenset[str] | None = None
     ids: frozenset[str] | None = None
     not_camera: str | None = None
+    captured_from: datetime | None = None
+    captured_to: datetime | None = None
+    attributes: frozenset[tuple[str, str]] = frozenset()
+    exclude: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for instant in (self.captured_from, self.captured_to):
+            if instant is not None and instant.utcoffset() is None:
+                raise ValueError(f"{instant} has no time zone")
 
     def accepts(self, item: Item) -> bool:
         """Whether the item counts."""
@@ -63,6 +91,18 @@ class Filter:
             and (self.cameras is None or item.camera_id in self.cameras)
             and (self.ids is None or item.id in self.ids)
             and (self.not_camera is None or item.camera_id != self.not_camera)
+            and item.id not in self.exclude
+            and self._in_window(item.captured_at)
+            and self.attributes <= item.attributes.items()
+        )
+
+    def _in_window(self, captured_at: datetime | None) -> bool:
+        if self.captured_from is None and self.captured_to is None:
+            return True
+        return (
+            captured_at is not None
+            and (self.captured_from is None or captured_at >= self.captured_from)
+            and (self.captured_to is None or captured_at < self.captured_to)
         )
 
 

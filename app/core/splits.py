@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.core.metrics import Floats, Labelled, Report, evaluate_instance
+from app.core.metrics import Floats, Labelled
 from app.core.records import Label, NamedFiles, NamePattern, is_background
 
 
@@ -24,10 +24,28 @@ class SplitCounts:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Vectors float32 [n, dim], raw or unit, with the label of each."""
+    """Vectors float32 [n, dim], raw or unit, with the label of each, and its file's name where it has one."""
 
     vectors: Floats
     labels: Sequence[Label]
+    names: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Query and gallery with numbers for persons and cameras, the same in both, and what the numbers stand for.
+
+    Names may be missing: then both are empty. set_apart: the queries are other crops than the gallery's; else each
+    query is one of the gallery's own crops.
+    """
+
+    query: Labelled
+    gallery: Labelled
+    persons: Sequence[str]
+    cameras: Sequence[str]
+    query_names: Sequence[str] = ()
+    gallery_names: Sequence[str] = ()
+    set_apart: bool = True
 
 
 def without_background(files: NamedFiles, pattern: NamePattern) -> NamedFiles:
@@ -37,17 +55,13 @@ def without_background(files: NamedFiles, pattern: NamePattern) -> NamedFiles:
     return NamedFiles(labelled, files.unlabelled, (*files.junk, *sorted(nobody)), files.skipped)
 
 
-def rank(query: Split, gallery: Split) -> dict[str, Report]:
-    """A report for each protocol."""
-    return {"instance": evaluate_instance(*arrays(query, gallery))}
-
-
-def arrays(query: Split, gallery: Split) -> tuple[Labelled, Labelled]:
-    """The splits with numbers for persons and cameras, the same in both."""
+def sides_of(query: Split, gallery: Split) -> Sides:
+    """Persons and cameras numbered in the order of their texts."""
     labels = (*query.labels, *gallery.labels)
-    persons = _numbered(label.person_id for label in labels)
-    cameras = _numbered(label.camera_id for label in labels)
-    return _labelled(query, persons, cameras), _labelled(gallery, persons, cameras)
+    persons, cameras = _sorted(label.person_id for label in labels), _sorted(label.camera_id for label in labels)
+    pids, camids = ({text: number for number, text in enumerate(texts)} for texts in (persons, cameras))
+    asked, kept = _labelled(query, pids, camids), _labelled(gallery, pids, camids)
+    return Sides(asked, kept, persons, cameras, query.names, gallery.names)
 
 
 def _labelled(split: Split, persons: dict[str, int], cameras: dict[str, int]) -> Labelled:
@@ -56,5 +70,5 @@ def _labelled(split: Split, persons: dict[str, int], cameras: dict[str, int]) ->
     return Labelled(split.vectors, pids, camids)
 
 
-def _numbered(names: Iterable[str]) -> dict[str, int]:
-    return {name: number for number, name in enumerate(sorted(set(names)))}
+def _sorted(texts: Iterable[str]) -> list[str]:
+    return sorted(set(texts))

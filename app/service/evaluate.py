@@ -1,150 +1,166 @@
-"""The accuracy number: a labelled folder through the serving path, ranked exactly, reported by named protocol."""
+"""The accuracy of what is served: labelled crops through the serving path, ranked exactly, reported by named protocol."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from app.core.metrics import Report
-from app.core.records import NamedFiles, NamePattern, label_files, require_labels
-from app.core.splits import Split, SplitCounts, rank, without_background
-from app.errors import BadField, BadImage, BadInput, Forbidden, ReidError
-from app.ports import Floats
+from app.core.accuracy import Accuracy, measure
+from app.core.accuracy_report import BY_NAME, as_json, data_json, no_agreement
+from app.core.jobs import Job
+from app.core.protocols import check_names
+from app.core.records import NamePattern, label_names
+from app.core.splits import Sides, Split, SplitCounts, sides_of, without_background
+from app.errors import BadField, ReidError
+from app.ports import GalleryStore
+from app.service.datasets import GALLERY, QUERY, Count, Tell, embed_split, find_data_set, list_split, split_of
 from app.service.embed import Embedding, Upload
+from app.service.galleries import Galleries
+from app.service.labelled_gallery import agreement, read_gallery, within
+from app.service.model import LoadedModel
 from app.service.stages import Stages
 
-QUERY, GALLERY = "query", "bounding_box_test"
-_IN_FLIGHT = 16
+SEQUENCE = "the order in which the items were added"
+Served = tuple[Embedding, LoadedModel]
+Open = Callable[[str, int | None], AbstractAsyncContextManager[Served]]
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Reports by protocol, and what they rest on."""
+class Wish:
+    """What to evaluate: a folder's `query/` against its `bounding_box_test/`, uploaded queries against a collection, or a
+    collection's items against each other; by which protocols (none: all); embedded by which variant, at which batch size.
+    """
 
-    folder: str
-    protocols: dict[str, Report]
-    query: SplitCounts
-    gallery: SplitCounts
+    folder: str | None = None
+    collection: str | None = None
+    queries: tuple[Upload, ...] = ()
+    pattern: str = "auto"
+    protocols: tuple[str, ...] = ()
+    variant: str | None = None
+    batch_size: int | None = None
 
-
-@dataclass(slots=True)
-class Progress:
-    """Crops embedded so far and crops to embed, of all evaluations that run."""
-
-    running: int = 0
-    done: int = 0
-    total: int = 0
-
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """While one evaluation runs; the counts begin anew after the last."""
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            if not self.running:
-                self.done = self.total = 0
+    def check(self) -> None:
+        """Raises BadField for what does not go together, an unknown protocol, a pattern that is none."""
+        if (self.folder is None) == (self.collection is None):
+            raise BadField("folder", "give either a folder or a collection to evaluate")
+        if self.collection is not None and (self.variant is not None or self.batch_size is not None):
+            raise BadField("variant", "a collection has its vectors already; variant and batch_size are for folders")
+        check_names(self.protocols)
+        NamePattern(self.pattern)
 
 
 class Evaluate:
-    """Evaluates folders below the allowed roots."""
+    """Evaluates folders below the allowed roots, and collections."""
 
-    def __init__(self, embedding: Embedding, roots: Sequence[Path]) -> None:
-        self._embedding = embedding
-        self.progress = Progress()
+    def __init__(
+        self,
+        served: Served,
+        galleries: Galleries,
+        store: GalleryStore,
+        roots: Sequence[Path],
+        open_other: Open,
+    ) -> None:
+        """served: the path that serves. open_other: one with another variant or batch size of the model directory."""
+        self._served, self._galleries, self._store = served, galleries, store
         self._roots = [root.resolve() for root in roots]
+        self._open_other = open_other
 
-    async def folder(self, path: str, pattern: str, stages: Stages) -> Evaluation:
-        """Evaluate `query/` against `bounding_box_test/` below the folder by the `instance` protocol.
+    def check(self, wish: Wish) -> None:
+        """What can be told before the work: raises Forbidden outside the roots, BadInput for no such folder, BadField."""
+        wish.check()
+        if wish.folder is not None:
+            find_data_set(wish.folder, self._roots)
 
-        Raises Forbidden outside the roots, BadInput for a folder without the two, or in which no name or picture is usable.
-        """
-        names = NamePattern(pattern)
-        root = self._find(path)
-        with stages.measure("embed"), self.progress.one():
-            asked = await asyncio.to_thread(_list, root / QUERY, names, ask_for=True)
-            kept = await asyncio.to_thread(_list, root / GALLERY, names, ask_for=False)
-            self.progress.total += len(asked.labelled) + len(kept.labelled)
-            query, query_counts = await self._embed_folder(root / QUERY, asked)
-            gallery, gallery_counts = await self._embed_folder(root / GALLERY, kept)
-        with stages.measure("rank"):
-            protocols = await asyncio.to_thread(rank, query, gallery)
-        return Evaluation(root.name, protocols, query_counts, gallery_counts)
+    async def run(self, wish: Wish, tell: Tell = lambda done, total, at: None) -> dict[str, Any]:
+        """The report, as plain values for JSON. Raises what `check` raises, BadInput where no name or picture is usable,
+        UnknownCollection, FingerprintMismatch."""
+        wish.check()
+        if wish.folder is not None:
+            return await self._folder(wish, find_data_set(wish.folder, self._roots), tell)
+        return await self._collection(wish, wish.collection or "", tell)
 
-    def _find(self, path: str) -> Path:
-        """The data set's folder, resolved, links included, before it is compared with the roots."""
-        if "\0" in path:
-            raise BadField("folder", "holds a zero byte")
-        try:
-            resolved = Path(path).resolve()
-        except (OSError, RuntimeError) as error:  # a name too long, a loop of links
-            raise BadInput(f"there is no folder {path!r}") from error
-        if not any(resolved.is_relative_to(root) for root in self._roots):
-            named = ", ".join(map(str, self._roots)) or "none is set"
-            raise Forbidden(f"folder {path!r} is not below REID_DATA_ROOTS ({named})")
-        try:
-            root = _data_set(resolved)
-        except OSError as error:
-            raise BadInput(f"folder {path!r} cannot be read: {error.strerror}") from error
-        if root is None:
-            raise BadInput(f"{path!r} is no folder with {QUERY} and {GALLERY} in it")
-        return root
+    async def job(self, job: Job, report: Tell) -> dict[str, Any]:
+        """The same for a job, whose params are a wish's fields. Raises as `run`."""
+        params = {**job.params, "protocols": tuple(job.params.get("protocols", ()))}
+        return await self.run(Wish(**params), report)
 
-    async def _embed_folder(self, folder: Path, files: NamedFiles) -> tuple[Split, SplitCounts]:
-        in_flight = asyncio.Semaphore(_IN_FLIGHT)
-        vectors = await asyncio.gather(*(self._vector(folder / name, in_flight) for name, _ in files.labelled))
-        rows = list(zip(vectors, (label for _, label in files.labelled), strict=True))
-        good = [(vector, label) for vector, label in rows if not isinstance(vector, ReidError)]
-        if not good:
-            raise BadInput(f"no picture in {folder.parent.name}/{folder.name} could be embedded")
-        refused = tuple(str(vector) for vector in vectors if isinstance(vector, ReidError))
-        counts = SplitCounts(len(good), len(files.junk), len(files.skipped) + len(files.unlabelled), refused)
-        return Split(np.stack([vector for vector, _ in good]), [label for _, label in good]), counts
+    async def _folder(self, wish: Wish, root: Path, tell: Tell) -> dict[str, Any]:
+        stages, names = Stages(), NamePattern(wish.pattern)
+        asked = await asyncio.to_thread(list_split, root / QUERY, names, ask_for=True)
+        kept = await asyncio.to_thread(list_split, root / GALLERY, names, ask_for=False)
+        count = Count(len(asked.labelled) + len(kept.labelled), tell)
+        async with self._path(wish) as (embedding, model):
+            with stages.measure("embed"):
+                query, of_query = await embed_split(embedding, root / QUERY, asked, count)
+                gallery, of_gallery = await embed_split(embedding, root / GALLERY, kept, count)
+        accuracy = await _measure(sides_of(query, gallery), wish, model, stages, tell)
+        data = data_json(accuracy, of_query, of_gallery, BY_NAME, folder=root.name)
+        none = no_agreement("a folder's crops are in no collection")
+        return _answer(accuracy, data, none, model, stages)
 
-    async def _vector(self, file: Path, in_flight: asyncio.Semaphore) -> Floats | ReidError:
-        async with in_flight:
-            try:
-                data = await asyncio.to_thread(_read, file, self._embedding.max_bytes + 1)
-            except OSError as error:
-                return BadImage(f"{file.name}: cannot be read: {error.strerror}")
-            upload = Upload(file.name, data)
-            answer = await self._embedding.try_one(upload)
-            self.progress.done += 1
-        return answer if isinstance(answer, ReidError) else answer[1]
+    async def _collection(self, wish: Wish, name: str, tell: Tell) -> dict[str, Any]:
+        await self._galleries.usable(name)
+        stages, (_, model) = Stages(), self._served
+        with stages.measure("read"):
+            gallery = await asyncio.to_thread(read_gallery, self._store, name)
+        split, of_gallery = gallery.labelled()
+        if wish.queries:
+            with stages.measure("embed"):
+                query, of_query = await self._embed_queries(wish, tell)
+            sides = sides_of(query, split)
+        else:
+            sides, of_query = within(gallery)
+        accuracy = await _measure(sides, wish, model, stages, tell)
+        with stages.measure("search"):
+            agree = await asyncio.to_thread(agreement, self._store, name, gallery)
+        data = data_json(accuracy, of_query, of_gallery, SEQUENCE, collection=name)
+        return _answer(accuracy, data, agree, model, stages)
 
+    async def _embed_queries(self, wish: Wish, tell: Tell) -> tuple[Split, SplitCounts]:
+        """Uploaded queries, labelled by their names."""
+        pattern, embedding = NamePattern(wish.pattern), self._served[0]
+        uploads = {upload.name: upload for upload in wish.queries}
+        files = without_background(label_names(uploads, pattern), pattern)
+        count = Count(len(files.labelled), tell)
 
-def _data_set(folder: Path) -> Path | None:
-    """The folder that holds both splits: this one, or one below it, since some archives nest once. Links do not lead out."""
-    if not folder.is_dir():
-        return None
-    for root in (folder, *sorted(child for child in folder.iterdir() if child.is_dir())):
-        splits = (root / QUERY, root / GALLERY)
-        if all(split.is_dir() and split.resolve().is_relative_to(folder) for split in splits):
-            return root
-    return None
+        async def one(name: str) -> Any:
+            answer = await embedding.try_one(uploads[name])
+            count.one_more()
+            return answer if isinstance(answer, ReidError) else answer[1]
 
+        vectors = await asyncio.gather(*(one(name) for name, _ in files.labelled))
+        return split_of(files, vectors, "the request")
 
-def _read(file: Path, most: int) -> bytes:
-    """A file's first bytes: one more than allowed is enough to refuse it."""
-    with file.open("rb") as opened:
-        return opened.read(most)
+    def _path(self, wish: Wish) -> AbstractAsyncContextManager[Served]:
+        """The path that serves where it is what is wished for; else another one, for this evaluation alone."""
+        _, model = self._served
+        if wish.variant in (None, model.variant) and wish.batch_size in (None, model.batch_size):
+            return _as_it_is(self._served)
+        return self._open_other(wish.variant or model.variant, wish.batch_size)
 
 
-def _list(folder: Path, pattern: NamePattern, ask_for: bool) -> NamedFiles:
-    """The pictures of a folder itself; links and subfolders are not followed, only counted.
+@asynccontextmanager
+async def _as_it_is(served: Served) -> AsyncIterator[Served]:
+    yield served
 
-    ask_for: these are queries, and background, which is nobody, is junk among them.
-    """
-    try:
-        entries = list(folder.iterdir())
-    except OSError as error:
-        raise BadInput(f"folder {folder.name!r} cannot be read: {error.strerror}") from error
-    files = label_files((entry.name for entry in entries if entry.is_file() and not entry.is_symlink()), pattern)
-    require_labels(files)
-    others = tuple(entry.name for entry in entries if not entry.is_file() or entry.is_symlink())
-    files = replace(files, skipped=(*files.skipped, *others))
-    return without_background(files, pattern) if ask_for else files
+
+async def _measure(sides: Sides, wish: Wish, model: LoadedModel, stages: Stages, tell: Tell) -> Accuracy:
+    use_centroids = model.manifest.checkpoint.use_centroids
+    crops = len(sides.query.pids) + len(sides.gallery.pids)
+    with stages.measure("rank"):
+        return await asyncio.to_thread(
+            measure,
+            sides,
+            wish.protocols,
+            use_centroids,
+            tell=lambda at: tell(crops, crops, f"ranking: {at}"),
+        )
+
+
+def _answer(
+    accuracy: Accuracy, data: dict[str, Any], agree: dict[str, Any], model: LoadedModel, stages: Stages
+) -> dict[str, Any]:
+    report = as_json(accuracy)
+    return report | {"data": data, "model": model.as_json(), "index_agreement": agree, "timings_ms": dict(stages.ms)}

@@ -5,33 +5,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-from app.core.manifest import ModelManifest
 from app.engine import Engine
 from app.errors import NotReady, UnknownCollection
 from app.ports import GalleryStore
+from app.service.calibrate import Calibrations
 from app.service.embed import Embedding
 from app.service.evaluate import Evaluate
 from app.service.galleries import Galleries
 from app.service.ingest import Ingest
+from app.service.jobs import Jobs
+from app.service.model import LoadedModel
 from app.service.readiness import Readiness
 from app.service.search import Search
 from app.service.telemetry import Gauge, Telemetry
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """The model that makes the vectors."""
-
-    fingerprint: str
-    variant: str
-    batch_size: int | None  # the only one that it runs; None where it takes the one that fits
-    dim: int
-    manifest: ModelManifest
-
-    @property
-    def label(self) -> str:
-        """What people are to know of it, such as "demo model, trained on drawn people, not for real use"."""
-        return self.manifest.label
+from app.service.verify import Verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +31,22 @@ class Service:
     embedding: Embedding
     galleries: Galleries
     search: Search
+    verify: Verify
     ingest: Ingest
     evaluate: Evaluate
+    calibrations: Calibrations
+    jobs: Jobs
     telemetry: Telemetry
     readiness: Readiness
     pool: ThreadPoolExecutor
     facts: Mapping[str, str]  # versions and settings worth showing in /v1/stats
 
     async def start(self) -> None:
-        """Prove the devices and serve the queue. Problems show in `readiness`."""
+        """Prove the devices and serve the queue, then run jobs. Problems show in `readiness`."""
         self.telemetry.watch(self._gauges)
+        await self.jobs.recover()
         await self.engine.start()
+        self.jobs.start()
 
     def require_ready(self) -> None:
         """Raises NotReady with the reason."""
@@ -62,8 +54,9 @@ class Service:
             raise NotReady(self.readiness.sentence)
 
     async def close(self) -> None:
-        """Finish what waits, then give device, data directory and threads back."""
+        """Cancel the job that runs, finish what waits, then give device, data directory and threads back."""
         try:
+            await self.jobs.close()
             await self.engine.close()
         finally:
             self.pool.shutdown(cancel_futures=True)
@@ -80,5 +73,6 @@ class Service:
         yield Gauge("reid_queue_crops", "Crops that wait for a device.", {"": float(self.engine.waiting)})
         yield Gauge("reid_device_ready", "1 while a device serves.", ready, "device")
         yield Gauge("reid_device_restarts", "Times it was opened again.", restarts, "device")
+        yield Gauge("reid_jobs", "Jobs that wait or run.", self.jobs.counts(), "state")
         if items:
             yield Gauge("reid_gallery_items", "Items by collection.", items, "collection")

@@ -1,7 +1,7 @@
-"""Where a request's time went: decode, queue, infer, search. Goes into `Server-Timing` and `timings_ms`."""
+"""Where a request's time went: decode, queue, infer, search, rerank. Goes into `Server-Timing` and `timings_ms`."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -23,3 +23,9 @@ class Stages:
             yield
         finally:
             self.add(stage, time.perf_counter() - started)
+
+    def side_by_side(self, parts: "Iterable[Stages]") -> None:
+        """Count work that was done at the same time: of each stage the longest."""
+        for part in parts:
+            for stage, ms in part.ms.items():
+                self.ms[stage] = max(self.ms.get(stage, 0.0), ms)

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from rich.table import Table
 from app.adapters.model_directory import ModelDirectory
 from app.core.manifest import ACLRUNTIME, ONNXRUNTIME
 from app.errors import BadDevice, BadField
+from app.ports import Embedder
 from model_build.bench import HEADINGS, Line, Target, as_json, markdown, read_report, run, table
 from model_build.cli.options import batch_sizes
 from model_build.cli.output import progress, refusals
@@ -66,7 +68,7 @@ def targets(
     names = [variant] if variant else list(variants)
     compiled = [name for name in names if directory.manifest.variant(name).runtime == ACLRUNTIME]
     if compiled and (found := _chip(chip, must=variant in compiled)):
-        yield from (_on_chip(directory, name, *found, sizes) for name in compiled)
+        yield from _on_chip(directory, compiled, *found, sizes)
         return
     rest = [name for name in names if variants[name].runtime == ONNXRUNTIME]
     if not rest:
@@ -91,11 +93,26 @@ def _chip(number: int | None, must: bool) -> tuple[int, str] | None:
     return first, seen.get(first, "Ascend")
 
 
-def _on_chip(directory: ModelDirectory, name: str, chip: int, soc: str, sizes: tuple[int, ...]) -> Target:
-    from app.adapters.ascend import open_variant, sizes_of
+def _on_chip(
+    directory: ModelDirectory, names: list[str], chip: int, soc: str, sizes: tuple[int, ...]
+) -> Iterator[Target]:
+    """The variants in the sizes that each has of those asked for."""
+    from app.adapters.ascend import sizes_of
 
-    has = tuple(size for size in sizes_of(directory, name) if not sizes or size in sizes)
-    return Target(f"ascend:{chip}", soc, name, has, lambda size: open_variant(directory, name, chip, (size,)))
+    has = {name: sizes_of(directory, name) for name in names}
+    every = {size for of_one in has.values() for size in of_one}
+    if missing := sorted(set(sizes) - every):
+        said = f"no OM for {', '.join(map(str, missing))}; there are {', '.join(map(str, sorted(every)))}"
+        raise BadField("--batch-sizes", said)
+    for name in names:
+        wanted = tuple(size for size in has[name] if not sizes or size in sizes)
+        yield Target(f"ascend:{chip}", soc, name, wanted, partial(_open, directory, name, chip))
+
+
+def _open(directory: ModelDirectory, name: str, chip: int, size: int) -> Embedder:
+    from app.adapters.ascend import open_variant
+
+    return open_variant(directory, name, chip, (size,))
 
 
 def _on_cpu(directory: ModelDirectory, name: str, sizes: tuple[int, ...]) -> Target:

@@ -216,7 +216,7 @@ def test_a_database_of_a_newer_version_is_refused(gallery: LocalGallery, directo
     change(directory, "pragma user_version = 99")
     with pytest.raises(StorageFailed, match=r"newer version of this program \(its schema is 99"):
         LocalGallery(directory)
-    change(directory, "pragma user_version = 1")
+    change(directory, "pragma user_version = 2")
     LocalGallery(directory).close()  # the refusal kept no lock
 
 

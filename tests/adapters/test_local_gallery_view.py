@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from app.adapters.local_gallery.view import LARGEST, Entries, View
+from app.adapters.local_gallery.segment import Entries
+from app.adapters.local_gallery.view import LARGEST, View
 from app.core.records import Collection, Filter, Item
 from app.ports import Floats
 
@@ -19,7 +20,8 @@ def unit(raw: Floats) -> Floats:
 
 
 def entries(seqs: Sequence[int], vectors: Floats) -> Entries:
-    return Entries.of(seqs, (Item(str(seq), "sha", f"p{seq % 9}", f"{seq % 4}") for seq in seqs), vectors)
+    norms = np.array([1 + seq % 3 for seq in seqs], dtype=np.float32)
+    return Entries.of(seqs, (Item(str(seq), "sha", f"p{seq % 9}", f"{seq % 4}") for seq in seqs), vectors, norms)
 
 
 def found(view: View, query: Floats, k: int, where: Filter = ALL) -> list[int]:
@@ -48,6 +50,45 @@ def test_a_thousand_changes_answer_as_a_search_over_all_rows() -> None:
         ranking = sorted(rows, key=lambda seq: (-scores[rows[seq]], seq))
         assert found(view, query, 40) == ranking[:40]
         assert found(view, query, 40, Filter(not_camera="2")) == [seq for seq in ranking if seq % 4 != 2][:40]
+
+
+def test_persons_are_found_as_over_all_rows_however_many_changed_since_their_sums_were_made() -> None:
+    rng = np.random.default_rng(6)
+    view, rows, following = EMPTY, dict[int, Floats](), 0
+    query = unit(rng.standard_normal((1, DIM)).astype(np.float32))
+    for count in (300, *rng.integers(0, 60, 40).tolist()):  # some touch more persons than the sums are kept for
+        fresh = range(following, following + count)
+        again = rng.choice(sorted(rows), min(3, len(rows)), replace=False).tolist()
+        following, written = following + count, [*fresh, *again]
+        vectors = unit(rng.standard_normal((len(written), DIM)).astype(np.float32))
+        view = view.with_entries(persons(written, vectors))
+        rows |= dict(zip(written, vectors, strict=True))
+        gone = rng.choice(sorted(rows), min(count // 2, len(rows)), replace=False)
+        view = view.without(gone)
+        for seq in gone.tolist():
+            del rows[seq]
+        for camera in (None, "1"):
+            found = view.search_persons(query, 7, Filter(not_camera=camera), "centroid")
+            expected = centroids(rows, query[0], camera)
+            assert [(m.person_id, m.items) for m in found] == [row[:2] for row in expected[:7]]
+            np.testing.assert_allclose([m.score for m in found], [row[2] for row in expected[:7]], atol=1e-6)
+
+
+def persons(seqs: Sequence[int], vectors: Floats) -> Entries:
+    """Rows of 50 persons, in turn, before 3 cameras; every twentieth is nobody's. Row i's raw vector is 1 + i % 7 long."""
+    named = (Item(str(i), "sha", None if i % 20 == 19 else f"p{i % 50}", f"{i % 3}") for i in seqs)
+    return Entries.of(seqs, named, vectors, np.array([1 + i % 7 for i in seqs], dtype=np.float32))
+
+
+def centroids(rows: dict[int, Floats], query: Floats, without: str | None) -> list[tuple[str, int, float]]:
+    """Person, rows and score, best first, from all rows."""
+    own: dict[str, list[Floats]] = {}
+    for seq in sorted(rows):
+        if seq % 20 != 19 and f"{seq % 3}" != without:
+            own.setdefault(f"p{seq % 50}", []).append(rows[seq] * np.float32(1 + seq % 7))
+    means = {person: np.mean(raw, axis=0, dtype=np.float64) for person, raw in own.items()}
+    scored = [(p, len(own[p]), float(mean @ query / np.linalg.norm(mean))) for p, mean in means.items()]
+    return sorted(scored, key=lambda row: -row[2])
 
 
 def test_a_view_stays_as_it_was_when_the_next_is_made() -> None:

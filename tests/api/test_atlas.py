@@ -2,19 +2,24 @@
 
 import asyncio
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import onnx
 import pytest
 
+from app.adapters.model_directory import sha256_of
 from app.api import create_app
+from app.core.manifest import MANIFEST_FILE, parse_manifest
 from app.errors import BadDevice, BadSettings
 from app.service import Service
 from app.settings import Settings
 from app.wiring import open_service
+from tests.standins import om
 
 pytestmark = pytest.mark.anyio
 Draw = Callable[[int], bytes]
@@ -89,7 +94,7 @@ async def test_each_chip_is_shown_with_what_it_proved(on_npu: Callable[..., Sett
 async def test_a_chip_that_fails_is_told_everywhere_and_comes_back(
     on_npu: Callable[..., Settings], atlas_host: Pretend, picture: Draw, tmp_path: Path
 ) -> None:
-    # Each batch size runs six times at most and the golden crops eight times before the first request.
+    # Before the first request each of two batch sizes runs five times at most, and ten runs take the golden crops through.
     once = {"at": "execute", "code": 507015, "nth": 40, "marker": str(tmp_path / "it happened")}
     atlas_host(acl={"faults": [once]})
     async with opened(on_npu()) as service, client(service) as http:
@@ -123,7 +128,34 @@ async def test_wrong_vectors_keep_the_chip_from_serving_with_the_figure(
         await service.start()
         answer = (await http.get("/readyz")).json()
         assert (answer["ready"], answer["state"]) == (False, "failed")
-        assert re.search(r"cosine -?0\.\d{4}, at least 0\.999 is needed", answer["detail"])
+        assert re.search(r"at batch size 1 .* cosine -?0\.\d{4}, at least 0\.999 is needed", answer["detail"])
+
+
+async def test_an_om_of_one_batch_size_that_gives_other_vectors_is_found(
+    on_npu: Callable[..., Settings], atlas_host: Pretend, om_model_directory: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(om_model_directory, tmp_path / "model")
+    miscompile(model, "model_bs4.om")
+    atlas_host()
+    async with opened(on_npu(model_dir=model)) as service:
+        await service.start()
+        assert service.readiness.state == "failed"
+        assert "the golden crops' vectors at batch size 4 differ" in service.readiness.sentence
+
+
+def miscompile(model: Path, file: str) -> None:
+    """Put other weights into an OM, and its honest hash into the manifest."""
+    header, graph = om.read(model / file)
+    network = onnx.load_from_string(graph)
+    for weights in network.graph.initializer:
+        values = onnx.numpy_helper.to_array(weights)
+        if values.ndim == 4:  # the filters of a convolution
+            weights.CopyFrom(onnx.numpy_helper.from_array(values[::-1].copy(), weights.name))
+    om.write(model / file, header, network.SerializeToString())
+    described = parse_manifest((model / MANIFEST_FILE).read_text())
+    honest = {"sha256": sha256_of(model / file), "size_bytes": (model / file).stat().st_size}
+    artefacts = tuple(a.model_copy(update=honest) if a.file == file else a for a in described.artefacts)
+    (model / MANIFEST_FILE).write_text(described.model_copy(update={"artefacts": artefacts}).to_json())
 
 
 async def test_without_an_npu_nothing_falls_back_and_the_way_to_the_cpu_is_told(

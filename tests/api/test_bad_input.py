@@ -69,6 +69,16 @@ def options(query: str) -> Case:
     return lambda w: w.http.post(f"{C}/search?{query}", **w.image(w.good))  # type: ignore[arg-type]  # as above
 
 
+def verify(query: str = "", **crops: int) -> Case:
+    """So many good crops in each of these fields."""
+
+    def send(w: World) -> Awaitable[httpx.Response]:
+        files = [(field, w.good) for field, count in crops.items() for _ in range(count)]
+        return w.http.post(f"/v1/verify?{query}", files=files)
+
+    return send
+
+
 def items(count: int = 1, query: str = "", headers: dict[str, str] | None = None, **data: str) -> Case:
     def send(w: World) -> Awaitable[httpx.Response]:
         files = [("image", (f"{i}.png", w.good)) for i in range(count)]
@@ -120,7 +130,7 @@ def wrong_method(path: str) -> Case:
 
 async def chunked(w: World) -> httpx.Response:
     async def body() -> AsyncIterator[bytes]:
-        for _ in range(40):
+        for _ in range(150):
             yield bytes(20_000)
 
     return await w.http.post(f"{C}/search", content=body(), headers={"content-type": "image/jpeg"})
@@ -148,12 +158,15 @@ CASES: dict[str, Case] = {
     "search-small": search_image(png_header(3, 900)),
     "search-16-bit": search_image(png_header(20, 20, 16)),
     "search-too-many-pixels": search_image(png_header(6000, 5000)),
-    "search-too-large": search(content=bytes(800_000), headers={"content-type": "image/jpeg"}),
+    "search-too-large": search(content=bytes(3_000_000), headers={"content-type": "image/jpeg"}),
     "search-too-large-chunked": chunked,
     "search-crop-too-large": search(content=bytes(300_000), headers={"content-type": "image/jpeg"}),
     "search-no-file": search(files=[("picture", b"x")]),
     "search-text-field": search(files=[("image", (None, "text"))]),
-    "search-two-files": lambda w: w.http.post(f"{C}/search", files=[("image", w.good), ("image", w.good)]),
+    "search-too-many-crops": lambda w: w.http.post(f"{C}/search", files=[("image", w.good)] * 9),
+    "search-too-many-images": search(json={"image": ["AAAA"] * 9}),
+    "search-no-images": search(json={"image": []}),
+    "search-all-bad": search(files=[("image", ("x.jpg", b"no")), ("image", ("y.jpg", b""))]),
     "search-broken-form": search(**BROKEN_FORM),
     "search-media-type": search(content=b"hello", headers={"content-type": "text/plain"}),
     "search-not-json": search(content=b'{"image": ', headers={"content-type": "application/json"}),
@@ -165,6 +178,18 @@ CASES: dict[str, Case] = {
     "search-k-text": options("k=many"),
     "search-unknown-option": options("kk=5"),
     "search-min-score": options("min_score=2"),
+    "search-by": options("by=camera"),
+    "search-person-score": options("by=person&person_score=worst"),
+    "search-fusion": options("fusion=median"),
+    "search-rerank": options("rerank=perhaps"),
+    "search-attribute": options("attribute=red"),
+    "search-attribute-key": options("attribute=:red"),
+    "search-captured-zone": options("captured_from=2026-03-01T10:00:00"),
+    "search-captured-text": options("captured_to=yesterday"),
+    "search-window": options("captured_from=2026-03-01T10:00:00Z&captured_to=2026-03-01T10:00:00Z"),
+    "search-json-window": search(
+        json={"image": "AAAA", "captured_from": "2026-03-01T10:00:00Z", "captured_to": "2026-03-01T09:00:00Z"}
+    ),
     "search-vector-dim": search(json={"vector": [1.0, 2.0]}),
     "search-vector-nan": lambda w: w.http.post(
         f"{C}/search",
@@ -179,6 +204,10 @@ CASES: dict[str, Case] = {
     "search-other-model": other_model,
     "batch-empty": lambda w: w.http.post(f"{C}/search/batch", json={"queries": []}),
     "batch-too-many": lambda w: w.http.post(f"{C}/search/batch", json={"queries": [{"vector": w.vector()}] * 9}),
+    "batch-too-many-crops": lambda w: w.http.post(f"{C}/search/batch", json={"queries": [{"image": ["AAAA"] * 3}] * 3}),
+    "batch-attribute": lambda w: w.http.post(
+        f"{C}/search/batch", json={"queries": [{"vector": w.vector(), "attribute": ["red"]}]}
+    ),
     "batch-unknown-collection": lambda w: w.http.post(
         "/v1/collections/nowhere/search/batch", json={"queries": [{"vector": w.vector()}]}
     ),
@@ -217,6 +246,10 @@ CASES: dict[str, Case] = {
     "items-vectors-id": vectors(id="a/b"),
     "items-vectors-unknown-collection": vectors(collection="/v1/collections/nowhere"),
     "items-list-limit": lambda w: w.http.get(f"{C}/items?limit=0"),
+    "items-list-option": lambda w: w.http.get(f"{C}/items?person=0001"),
+    "items-list-window": lambda w: w.http.get(
+        f"{C}/items?captured_from=2026-03-01T10:00:00Z&captured_to=2026-03-01T09:00:00Z"
+    ),
     "items-list-cursor": lambda w: w.http.get(f"{C}/items?cursor=never"),
     "item-unknown": lambda w: w.http.get(f"{C}/items/never"),
     "item-delete-unknown": lambda w: w.http.delete(f"{C}/items/never"),
@@ -228,6 +261,21 @@ CASES: dict[str, Case] = {
     "collection-keep-crops": lambda w: w.http.put(C, json={"keep_crops": True}),
     "collection-too-large": lambda w: w.http.put(C, json={"keep_crops": "x" * 100_000}),
     "collection-not-json": lambda w: w.http.put(C, content=b"{", headers={"content-type": "application/json"}),
+    "verify-one-side": verify(a=1),
+    "verify-nothing": lambda w: w.http.post("/v1/verify", json={}),
+    "verify-not-an-image": lambda w: w.http.post("/v1/verify", files=[("a", w.good), ("b", ("x.jpg", b"no"))]),
+    "verify-all-bad": lambda w: w.http.post("/v1/verify", files=[("a", w.good), *[("b", ("x.jpg", b"no"))] * 2]),
+    "verify-too-many": verify(a=9, b=1),
+    "verify-field": verify(a=1, b=1, c=1),
+    "verify-option": verify("item=x", a=1),
+    "verify-item-nowhere": verify("item_id=x", a=1),
+    "verify-item-and-both": verify("collection=lobby&item_id=x", a=1, b=1),
+    "verify-item-alone": lambda w: w.http.post("/v1/verify", json={"collection": "lobby", "item_id": "x"}),
+    "verify-unknown-item": verify("collection=lobby&item_id=never", a=1),
+    "verify-unknown-collection": verify("collection=nowhere", a=1, b=1),
+    "verify-media-type": lambda w: w.http.post("/v1/verify", content=b"x", headers={"content-type": "image/jpeg"}),
+    "verify-not-json": lambda w: w.http.post("/v1/verify", content=b"{", headers={"content-type": "application/json"}),
+    "verify-not-base64": lambda w: w.http.post("/v1/verify", json={"a": "%%%", "b": "AAAA"}),
     "embeddings-not-an-image": lambda w: w.http.post(
         "/v1/embeddings", files=[("image", ("good.png", w.good)), ("image", ("bad.png", b"no"))]
     ),
@@ -236,6 +284,10 @@ CASES: dict[str, Case] = {
     "embeddings-media-type": lambda w: w.http.post(
         "/v1/embeddings", content=b"x", headers={"content-type": "text/plain"}
     ),
+    "calibrate-collection": lambda w: w.http.post("/v1/collections/nowhere/calibration"),
+    "calibrate-rate": lambda w: w.http.post(f"{C}/calibration", json={"fpir": 0.5}),
+    "calibrate-unlabelled": lambda w: w.http.post(f"{C}/calibration"),
+    "calibration-collection": lambda w: w.http.get("/v1/collections/nowhere/calibration"),
     "evaluate-outside": evaluate(lambda w: w.outside),
     "evaluate-dots": evaluate(lambda w: w.root / ".." / "outside"),
     "evaluate-link": evaluate(linked),
@@ -247,7 +299,23 @@ CASES: dict[str, Case] = {
     "evaluate-names": evaluate(lambda w: splits(w, "hat.png")),
     "evaluate-pattern": evaluate(lambda w: w.root, pattern="("),
     "evaluate-no-folder": lambda w: w.http.post("/v1/evaluate", json={}),
+    "evaluate-both": evaluate(lambda w: w.root, collection="lobby"),
+    "evaluate-unknown-protocol": lambda w: w.http.post(
+        "/v1/evaluate", json={"collection": "lobby", "protocols": ["rank"]}
+    ),
+    "evaluate-unknown-variant": evaluate(lambda w: splits(w, "0001_c1_f1.png"), variant="om-fp16"),
+    "evaluate-collection": lambda w: w.http.post("/v1/evaluate", json={"collection": "nowhere"}),
+    "evaluate-unlabelled": lambda w: w.http.post("/v1/evaluate", json={"collection": "lobby"}),
+    "evaluate-queries-nowhere": lambda w: w.http.post("/v1/evaluate", files=[("image", ("0001_c1_f1.png", w.good))]),
+    "evaluate-raw": lambda w: w.http.post("/v1/evaluate", **w.image(w.good)),  # type: ignore[arg-type]  # as above
     "evaluate-short-path": evaluate(lambda w: w.outside, "/evaluate"),
+    "jobs-limit": lambda w: w.http.get("/v1/jobs?limit=0"),
+    "jobs-state": lambda w: w.http.get("/v1/jobs?state=lost"),
+    "jobs-cursor": lambda w: w.http.get("/v1/jobs?cursor=never"),
+    "job-unknown": lambda w: w.http.get("/v1/jobs/never"),
+    "job-odd": lambda w: w.http.get("/v1/jobs/%00%C3%A4%ED%A0%80"),
+    "job-delete-unknown": lambda w: w.http.delete("/v1/jobs/never"),
+    "job-events-unknown": lambda w: w.http.get("/v1/jobs/never/events"),
     "model-method": wrong_method("/v1/model"),
     "stats-method": wrong_method("/v1/stats"),
     "collections-method": wrong_method("/v1/collections"),

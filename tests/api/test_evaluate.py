@@ -9,7 +9,9 @@ import httpx
 import numpy as np
 import pytest
 
+from app.api.evaluation import EvaluateAnswer
 from app.core.preprocess import decode
+from app.core.protocols import PROTOCOLS
 from app.demo.dataset import Recipe, write_folder
 from app.service import Service
 from app.settings import Settings
@@ -58,19 +60,94 @@ async def test_it_equals_a_slow_second_implementation(http: httpx.AsyncClient, s
         assert (report["valid_queries"], report["gallery"]) == (len(firsts), len(gallery))
 
 
-async def test_progress_shows_while_it_runs_and_is_gone_after(
-    http: httpx.AsyncClient, service: Service, folder: Path
-) -> None:
-    running = asyncio.create_task(http.post("/v1/evaluate", json={"folder": str(folder)}))
+async def test_what_takes_longer_than_the_caller_waits_becomes_a_job(http: httpx.AsyncClient, folder: Path) -> None:
+    begun = await http.post("/v1/evaluate", json={"folder": str(folder), "wait": 0})
+    assert begun.status_code == 202
+    where = begun.headers["location"]
+    assert where == f"/v1/jobs/{begun.json()['id']}"
     seen = set()
-    while not running.done():
-        counts = (await http.get("/v1/stats")).json()["evaluating"]
-        seen.add((counts["done"], counts["total"]))
+    while (job := (await http.get(where)).json())["state"] in ("queued", "running"):
+        seen.add((job["progress"]["done"], job["progress"]["total"]))
+        await asyncio.sleep(0.002)
+    assert job["state"] == "done"
     crops = sum(len(list((folder / split).iterdir())) for split in ("query", "bounding_box_test"))
-    assert max(done for done, _ in seen) > 0
     assert max(total for _, total in seen) == crops
-    assert all(done <= total for done, total in seen)
-    assert (await http.get("/v1/stats")).json()["evaluating"] == {"done": 0, "total": 0}
+    assert all(done <= crops for done, _ in seen)
+    at_once = (await http.post("/v1/evaluate", json={"folder": str(folder)})).json()
+    assert job["result"]["protocols"] == at_once["protocols"]
+
+
+async def test_every_protocol_is_there_under_its_name_and_the_answer_is_as_described(
+    http: httpx.AsyncClient, folder: Path
+) -> None:
+    answer = (await http.post("/v1/evaluate", json={"folder": str(folder)})).json()
+    EvaluateAnswer.model_validate(answer)
+    assert list(answer["protocols"]) == list(PROTOCOLS)
+    assert answer["omitted"] == {}
+    assert answer["comparison"]["comparable"] is False
+    assert "DukeMTMC-reID, which has 2,228 queries" in answer["comparison"]["reason"]
+    assert answer["data"]["order"] == "byte order of the file names"
+    assert (answer["model"]["variant"], answer["model"]["batch_size"]) == ("onnx-fp32", None)
+    instance = answer["protocols"]["instance"]
+    assert instance["interval95"]["mAP"][0] <= instance["mAP"] <= instance["interval95"]["mAP"][1]
+    assert instance["cmc"][0] == pytest.approx(instance["rank1"], abs=1e-6)
+    assert instance["cmc"][49] == pytest.approx(instance["rank50"], abs=1e-6)
+    assert sum(answer["scores"]["right"]) == instance["valid_queries"]
+    for worst in answer["worst"]:
+        assert (folder / "query" / worst["name"]).is_file()
+        assert worst["ranking"][worst["first_right"] - 1]["right"] if worst["first_right"] <= 10 else True
+        assert not any(row["right"] for row in worst["ranking"][: worst["first_right"] - 1])
+    assert {pair["query_camera"] for pair in answer["camera_pairs"]} == {"1", "2", "3"}
+
+
+async def test_only_what_is_asked_for_is_computed(http: httpx.AsyncClient, folder: Path) -> None:
+    answer = (await http.post("/v1/evaluate", json={"folder": str(folder), "protocols": ["centroid"]})).json()
+    assert list(answer["protocols"]) == ["centroid"]
+
+
+async def index(http: httpx.AsyncClient, folder: Path, collection: str = "lobby") -> None:
+    await http.put(f"/v1/collections/{collection}")
+    paths = sorted(folder.glob("*.jpg"))
+    for start in range(0, len(paths), 8):
+        files = [("image", (path.name, path.read_bytes())) for path in paths[start : start + 8]]
+        answer = await http.post(f"/v1/collections/{collection}/items?pattern=duke", files=files)
+        assert answer.status_code == 200
+
+
+async def test_pictures_against_a_collection_score_as_the_folders_do(http: httpx.AsyncClient, folder: Path) -> None:
+    await index(http, folder / "bounding_box_test")
+    files = [("image", (path.name, path.read_bytes())) for path in sorted((folder / "query").glob("*.jpg"))]
+    answer = await http.post("/v1/evaluate?collection=lobby", files=files)
+    EvaluateAnswer.model_validate(answer.json())
+    by_folder = (await http.post("/v1/evaluate", json={"folder": str(folder)})).json()
+    for name in ("instance", "centroid", "centroid_any_camera"):
+        for figure in ("mAP", "mINP", "rank1", "valid_queries", "gallery"):
+            assert answer.json()["protocols"][name][figure] == pytest.approx(by_folder["protocols"][name][figure])
+
+
+async def test_a_collection_is_evaluated_against_itself_by_the_protocols_that_leave_the_query_out(
+    http: httpx.AsyncClient, folder: Path
+) -> None:
+    await index(http, folder / "bounding_box_test")
+    answer = (await http.post("/v1/evaluate", json={"collection": "lobby"})).json()
+    EvaluateAnswer.model_validate(answer)
+    assert list(answer["protocols"]) == ["instance", "centroid", "centroid_with_distractors"]
+    assert set(answer["omitted"]) == set(PROTOCOLS) - set(answer["protocols"])
+    assert answer["protocols"]["instance"]["queries"] == answer["protocols"]["instance"]["gallery"]
+    # The demo store searches exactly: it finds the exact first ten.
+    assert answer["index_agreement"] == {
+        "share": 1.0,
+        "queries": answer["data"]["gallery"]["used"],
+        "k": 10,
+        "reason": None,
+    }
+
+
+async def test_another_batch_size_gives_the_same_figures_and_is_named(http: httpx.AsyncClient, folder: Path) -> None:
+    usual = (await http.post("/v1/evaluate", json={"folder": str(folder)})).json()
+    other = (await http.post("/v1/evaluate", json={"folder": str(folder), "batch_size": 4})).json()
+    assert (other["model"]["variant"], other["model"]["batch_size"]) == ("onnx-fp32", 4)
+    assert other["protocols"]["instance"]["mAP"] == pytest.approx(usual["protocols"]["instance"]["mAP"], abs=1e-6)
 
 
 async def test_shuffled_pictures_score_less(http: httpx.AsyncClient, folder: Path) -> None:

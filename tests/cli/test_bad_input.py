@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,28 @@ def serve_busy(w: World) -> list[str]:
     store = LocalGallery(w.path / "data")
     KEPT.append(store)
     return ["serve", *w.here]
+
+
+def search_one(w: World, *options: str) -> list[str]:
+    return ["search", w.folder(hat__jpg=JPEG) + "/hat.jpg", "--collection", "c", *options, *w.here]
+
+
+def features(w: World, **changed: np.ndarray | None) -> str:
+    """A sound file of two persons, with some arrays changed or left out."""
+    arrays: dict[str, np.ndarray | None] = {
+        "query_vectors": np.ones((1, 2), np.float32), "query_pids": np.array([1]), "query_camids": np.array([1]),
+        "gallery_vectors": np.eye(2, dtype=np.float32), "gallery_pids": np.array([1, 2]), "gallery_camids": np.array([2, 2]),
+    }  # fmt: skip
+    kept: dict[str, Any] = {name: array for name, array in (arrays | changed).items() if array is not None}
+    np.savez(w.path / "features.npz", **kept)
+    return str(w.path / "features.npz")
+
+
+def labelled(w: World) -> str:
+    """A collection with one labelled item."""
+    folder = w.folder(**{"0001_c1_f1__jpg": JPEG})
+    assert run(["index", folder, "--collection", "few", *w.here]) == 0
+    return "few"
 
 
 KEPT: list[LocalGallery] = []  # galleries that a case holds open until its test ends
@@ -95,6 +118,17 @@ CASES: dict[str, Callable[[World], list[str]]] = {
     "search-image": lambda w: index_then_search(w, b"no picture"),
     "search-collection": lambda w: ["search", w.folder(hat__jpg=JPEG) + "/hat.jpg", "--collection", "c", *w.here],
     "search-k": lambda w: ["search", w.folder(hat__jpg=JPEG) + "/hat.jpg", "--collection", "c", "-k", "0", *w.here],
+    "search-fusion": lambda w: search_one(w, "--fusion", "best"),
+    "search-by": lambda w: search_one(w, "--by", "camera"),
+    "search-attribute": lambda w: search_one(w, "--attribute", "red"),
+    "search-window": lambda w: search_one(w, "--captured-from", "2026-03-01"),
+    "verify-file": lambda w: ["verify", str(w.path / "a.jpg"), str(w.path / "b.jpg"), *w.here],
+    "verify-one": lambda w: ["verify", w.folder(hat__jpg=JPEG), *w.here],
+    "verify-both": lambda w: ["verify", w.folder(hat__jpg=JPEG), "b.jpg", "--item-id", "x", "--collection", "c", *w.here],
+    "verify-image": lambda w: ["verify", *[w.folder(hat__jpg=b"no")] * 2, *w.here],
+    "verify-bad-one": lambda w: ["verify", *[w.folder(hat__jpg=JPEG, cap__jpg=b"no")] * 2, *w.here],
+    "verify-empty": lambda w: ["verify", *[w.folder(notes__txt=b"x")] * 2, *w.here],
+    "verify-item": lambda w: ["verify", w.folder(hat__jpg=JPEG), "--item-id", "x", *w.here],
     "evaluate-folder": lambda w: ["evaluate", str(w.path / "nowhere"), "--model", str(w.model)],
     "evaluate-splits": lambda w: ["evaluate", w.folder(hat__jpg=JPEG), "--model", str(w.model)],
     "evaluate-nothing": lambda w: ["evaluate"],
@@ -102,11 +136,23 @@ CASES: dict[str, Callable[[World], list[str]]] = {
     "evaluate-results-server": lambda w: ["evaluate", "--ais-bench", measured(w), "--url", "http://127.0.0.1:9"],
     "evaluate-variant": lambda w: ["evaluate", w.folder(), "--model", str(w.model), "--variant", "om-fp16"],
     "evaluate-batch-size": lambda w: ["evaluate", w.folder(), "--batch-size", "0"],
-    "evaluate-variant-server": lambda w: ["evaluate", w.folder(), "--variant", "x", "--url", "http://127.0.0.1:9"],
+    "evaluate-protocol": lambda w: ["evaluate", "--features", features(w), "--protocol", "centroids"],
+    "evaluate-features-missing": lambda w: ["evaluate", "--features", str(w.path / "nowhere.npz")],
+    "evaluate-features-no-arrays": lambda w: ["evaluate", "--features", w.folder(x__npz=b"PK no") + "/x.npz"],
+    "evaluate-features-one-missing": lambda w: ["evaluate", "--features", features(w, gallery_camids=None)],
+    "evaluate-features-lengths": lambda w: ["evaluate", "--features", features(w, gallery_pids=np.array([1]))],
+    "evaluate-features-nan": lambda w: ["evaluate", "--features", features(w, query_vectors=np.full((1, 2), np.nan))],
+    "evaluate-features-zero": lambda w: ["evaluate", "--features", features(w, gallery_vectors=np.zeros((2, 2)))],
+    "evaluate-features-kinds": lambda w: ["evaluate", "--features", features(w, query_pids=np.array([0.5]))],
+    "evaluate-features-dims": lambda w: ["evaluate", "--features", features(w, query_vectors=np.ones((1, 3)))],
+    "evaluate-features-model": lambda w: ["evaluate", "--features", features(w), "--model", str(w.model)],
     "evaluate-results-splits": lambda w: ["evaluate", "--ais-bench", w.folder(a_0__bin=VECTOR)],
     "evaluate-results-empty": lambda w: ["evaluate", "--ais-bench", measured(w)],
     "evaluate-results-names": lambda w: ["evaluate", "--ais-bench", measured(w, hat_0__bin=VECTOR)],
     "evaluate-results-broken": lambda w: ["evaluate", "--ais-bench", measured(w, **{"0001_c1_f1_0__bin": b"x"})],
+    "calibrate-collection": lambda w: ["calibrate", "--collection", "nowhere", *w.here],
+    "calibrate-labels": lambda w: ["calibrate", "--collection", labelled(w), *w.here],
+    "calibrate-rate": lambda w: ["calibrate", "--collection", labelled(w), "--fpir", "0.5", *w.here],
     "embed-folder": lambda w: ["embed", w.folder(readme__txt=b"x"), "--output", str(w.path / "o.npz"), "--model", str(w.model)],
     "embed-output": lambda w: [
         "embed", w.folder(hat__jpg=JPEG), "--output", str(w.path / "nowhere" / "o.npz"), "--model", str(w.model),

@@ -55,6 +55,35 @@ def test_index_then_search_then_index_again(drawn: Path, here: list[str], tmp_pa
     assert result["matches"][0]["person_id"] == crop.name[:4]
 
 
+def test_crops_of_one_person_are_searched_for_together_and_verified(
+    drawn: Path, here: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery, answer = drawn / "bounding_box_test", tmp_path / "answer.json"
+    assert run(["index", str(gallery), "--collection", "set", *here]) == 0
+    crops = sorted(gallery.iterdir())[:2]
+    asked = ["search", *map(str, crops), "--collection", "set", "--together", "--by", "person", "--fusion", "best"]
+    more = ["--rerank", "--person-score", "best", "-k", "2", "--exclude", "nobody"]
+    assert run([*asked, *more, "--json", str(answer), *here]) == 0
+    (result,) = read(answer)["results"]
+    assert result["images"] == [crop.name for crop in crops]
+    assert crops[0].name[:4] in [person["person_id"] for person in result["persons"]]
+    assert (len(result["persons"]), result["refused"]) == (2, [])
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    capsys.readouterr()
+    assert run([*asked, str(tmp_path / "bad.jpg"), *here]) == 1  # said, and the others answer
+    said = capsys.readouterr()
+    assert "bad.jpg" in said.err
+    assert crops[0].name[:4] in said.out
+    assert run(["verify", str(crops[0]), str(crops[0]), "--json", str(answer), *here]) == 0
+    assert read(answer)["score"] == pytest.approx(1, abs=1e-6)
+    pair = tmp_path / "pair"
+    pair.mkdir()
+    for crop in crops:
+        (pair / crop.name).write_bytes(crop.read_bytes())
+    assert run(["verify", str(pair), str(crops[0]), *here[:2]]) == 0
+    assert re.search(r"score 0\.\d{3}\ndecision: none\n", capsys.readouterr().out)
+
+
 def test_crops_without_labels_are_indexed_as_they_are(drawn: Path, here: list[str], tmp_path: Path) -> None:
     own = tmp_path / "own"
     (own / "deeper").mkdir(parents=True)

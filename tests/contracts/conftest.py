@@ -7,7 +7,7 @@ import pytest
 
 from app.adapters.local_gallery import LocalGallery
 from app.adapters.memory import MemoryEmbedder, MemoryStore
-from app.ports import Embedder, GalleryStore
+from app.ports import Embedder, Store
 
 
 def onnx(request: pytest.FixtureRequest) -> Embedder:
@@ -55,7 +55,7 @@ EMBEDDERS: dict[str, Callable[[pytest.FixtureRequest], Embedder]] = {
 }
 
 # Each takes an empty directory.
-STORES: dict[str, Callable[[Path], GalleryStore]] = {
+STORES: dict[str, Callable[[Path], Store]] = {
     "memory": lambda directory: MemoryStore(),
     "local": LocalGallery,
 }
@@ -82,7 +82,7 @@ def embedder(open_embedder: Callable[[], Embedder]) -> Iterator[Embedder]:
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[GalleryStore]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """One empty store of each kind."""
     opened = STORES[request.param](tmp_path / "data")
     yield opened

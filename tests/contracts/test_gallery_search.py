@@ -6,7 +6,7 @@ Vectors here have two numbers, written as an angle and a length: the cosine of t
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -24,8 +24,11 @@ def at(*degrees: float, norm: float = 1.0) -> Floats:
     return (norm * np.stack([np.cos(angles), np.sin(angles)], axis=1)).astype(np.float32)
 
 
-def item(item_id: str, person: str | None = None, camera: str | None = None) -> Item:
-    return Item(item_id, "sha-" + item_id, person, camera)
+def item(
+    item_id: str, person: str | None = None, camera: str | None = None, hour: int | None = None, **attributes: str
+) -> Item:
+    captured_at = None if hour is None else datetime(2026, 3, 1, hour, tzinfo=UTC)
+    return Item(item_id, "sha-" + item_id, person, camera, captured_at, attributes=attributes)
 
 
 def fill(store: GalleryStore, items: Sequence[Item], vectors: Floats) -> None:
@@ -112,13 +115,14 @@ def test_a_query_that_makes_no_sense_is_refused(store: GalleryStore, queries: Fl
 
 
 PEOPLE = [
-    item("a", "p1", "1"),
-    item("b", "p1", "2"),
-    item("c", "p2", "1"),
-    item("d", "p2", None),
-    item("e", None, "2"),
+    item("a", "p1", "1", 8, coat="red"),
+    item("b", "p1", "2", 9, coat="red", hat="none: bare"),
+    item("c", "p2", "1", 10, coat="blue"),
+    item("d", "p2", None, 11, hat="red"),
+    item("e", None, "2", None, coat="red"),
     item("f", None, None),
 ]
+NINE, ELEVEN = datetime(2026, 3, 1, 9, tzinfo=UTC), datetime(2026, 3, 1, 11, tzinfo=UTC)
 FILTERS = {
     "persons": (Filter(persons=frozenset({"p1", "p9"})), "ab"),
     "no person": (Filter(persons=frozenset()), ""),
@@ -127,7 +131,32 @@ FILTERS = {
     "ids": (Filter(ids=frozenset({"f", "b", "z"})), "bf"),
     "not a camera": (Filter(not_camera="1"), "bdef"),  # items without a camera stay
     "not an unknown camera": (Filter(not_camera="9"), "abcdef"),
-    "all at once": (Filter(frozenset({"p1", "p2"}), frozenset({"1", "2"}), frozenset("abe"), "1"), "b"),
+    "from an instant": (Filter(captured_from=NINE), "bcd"),  # items without a time are in no window
+    "to an instant": (Filter(captured_to=ELEVEN), "abc"),
+    "a window": (Filter(captured_from=NINE, captured_to=ELEVEN), "bc"),
+    "a window told in another zone": (
+        Filter(captured_from=NINE.astimezone(timezone(timedelta(hours=9))), captured_to=ELEVEN),
+        "bc",
+    ),
+    "an attribute": (Filter(attributes=frozenset({("coat", "red")})), "abe"),
+    "two attributes": (Filter(attributes=frozenset({("coat", "red"), ("hat", "none: bare")})), "b"),
+    "two values of one attribute": (Filter(attributes=frozenset({("coat", "red"), ("coat", "blue")})), ""),
+    "an unknown attribute": (Filter(attributes=frozenset({("shoe", "red")})), ""),
+    "an attribute that nobody can have": (Filter(attributes=frozenset({("coat", "red\0")})), ""),
+    "without some": (Filter(exclude=frozenset({"a", "f", "z"})), "bcde"),
+    "all at once": (
+        Filter(
+            frozenset({"p1", "p2"}),
+            frozenset({"1", "2"}),
+            frozenset("abe"),
+            "1",
+            NINE,
+            ELEVEN,
+            frozenset({("coat", "red")}),
+            frozenset("d"),
+        ),
+        "b",
+    ),
 }
 
 

@@ -1,6 +1,7 @@
 """File names to records, and which items a filter accepts."""
 
 import os
+from datetime import datetime
 
 import pytest
 
@@ -113,3 +114,9 @@ def test_a_filter_accepts_items_by_person_camera_and_id() -> None:
     assert Filter(not_camera="2").accepts(nobody)  # whose camera is unknown
     assert not Filter(cameras=frozenset({"3"})).accepts(anna)
     assert not Filter(ids=frozenset({"2"})).accepts(anna)
+
+
+def test_a_filter_without_conditions_accepts_everything_and_an_instant_has_a_zone() -> None:
+    assert Filter().accepts(Item("a", "sha"))
+    with pytest.raises(ValueError, match="no time zone"):
+        Filter(captured_to=datetime(2026, 3, 1))  # noqa: DTZ001  # that is the mistake

@@ -3,7 +3,7 @@
 import numpy as np
 
 from app.core.records import Label, NamePattern, label_names
-from app.core.splits import Split, arrays, rank, without_background
+from app.core.splits import Split, sides_of, without_background
 
 PATTERN = NamePattern()
 
@@ -21,19 +21,10 @@ def test_background_is_junk_among_queries_and_only_where_it_means_nobody() -> No
     assert without_background(label_names(["0000_c1_f2"], own), own).junk == ()
 
 
-def test_a_person_and_a_camera_have_the_same_number_in_query_and_gallery() -> None:
-    query = Split(np.ones((2, 3), dtype=np.float32), [Label("b", "9"), Label("c", "10")])
-    gallery = Split(np.ones((2, 3), dtype=np.float32), [Label("a", "10"), Label("b", "9")])
-    asked, kept = arrays(query, gallery)
-    assert asked.pids[0] == kept.pids[1]
-    assert asked.camids[1] == kept.camids[0]
-    assert len({*asked.pids.tolist(), *kept.pids.tolist()}) == 3
-
-
-def test_ranking_is_by_named_protocol() -> None:
-    """The query's person is first by cosine but seen by the query's camera, and so does not count; second: AP 1/2 without b."""
-    query = Split(np.array([[1, 0]], dtype=np.float32), [Label("a", "1")])
-    vectors = np.array([[1, 0], [0.9, 0.1], [0.8, 0.6]], dtype=np.float32)
-    gallery = Split(vectors, [Label("a", "1"), Label("b", "1"), Label("a", "2")])
-    report = rank(query, gallery)["instance"]
-    assert (report.mAP, report.ranks[1], report.ranks[5]) == (0.5, 0.0, 1.0)
+def test_a_person_and_a_camera_have_the_same_number_in_query_and_gallery_and_numbers_lead_back() -> None:
+    query = Split(np.ones((2, 3), dtype=np.float32), [Label("b", "9"), Label("c", "10")], ["q0", "q1"])
+    gallery = Split(np.ones((2, 3), dtype=np.float32), [Label("a", "10"), Label("b", "9")], ["g0", "g1"])
+    both = sides_of(query, gallery)
+    assert [both.persons[pid] for pid in (*both.query.pids, *both.gallery.pids)] == ["b", "c", "a", "b"]
+    assert [both.cameras[camid] for camid in (*both.query.camids, *both.gallery.camids)] == ["9", "10", "10", "9"]
+    assert (both.query_names, both.gallery_names) == (["q0", "q1"], ["g0", "g1"])

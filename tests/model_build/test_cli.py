@@ -168,6 +168,30 @@ def test_all_on_a_pretended_host_leads_to_verified_oms(checkpoint: Path, tmp_pat
     assert done.stdout.splitlines()[-1] == said
 
 
+@pytest.mark.parametrize(("sizes", "said"), [("3", "no OM for 3"), ("1,3,64", "no OM for 3, 64")])
+def test_bench_refuses_sizes_that_no_om_has(
+    sizes: str, said: str, om_model_directory: Path, atlas_host: Callable[..., None]
+) -> None:
+    atlas_host(npu_smi={})
+    status, out, err = run("bench", om_model_directory, "--batch-sizes", sizes)
+    assert (status, out, err) == (1, "", f"error: --batch-sizes: {said}; there are 1, 2, 4, 8\n")
+
+
+def test_bench_measures_the_oms_on_the_chip_and_the_graph_where_there_is_none(
+    om_model_directory: Path, atlas_host: Callable[..., None]
+) -> None:
+    told = ["--loop", 1, "--format", "json", "--batch-sizes", "4"]
+    atlas_host(npu_smi={"layout": "duo"}, acl={"compute": "made-up"})
+    status, out, _ = run("bench", om_model_directory, "--chip", 1, *told)
+    measured = [(line["device"], line["variant"], line["batch_size"]) for line in json.loads(out)["lines"]]
+    assert (status, measured) == (0, [("ascend:1", "om-fp16", 4), ("ascend:1", "om-fp16-aipp", 4)])
+    atlas_host(npu_smi={"layout": "none"})
+    status, out, err = run("bench", om_model_directory, *told)
+    measured = [(line["device"], line["variant"], line["batch_size"]) for line in json.loads(out)["lines"]]
+    assert (status, measured) == (0, [("cpu", "onnx-fp32", 4)])
+    assert err.startswith("no NPU (npu-smi info shows no chip")
+
+
 def test_verify_says_which_oms_it_cannot_run(model: Path, tmp_path: Path) -> None:
     host = standins.environment(tmp_path, atc={}, npu_smi={})
     done = python("-m", "model_build", "compile", str(model), "--batch-sizes", "4", env=host)

@@ -271,7 +271,7 @@ def test_a_session_that_is_only_dropped_leaves_its_context(load: Load, om_4: Pat
 def test_the_order_of_the_end_is_on_record(process: Process, om_4: Path, tmp_path: Path) -> None:
     tidy = "s = session(sys.argv[1]); t = run(s, crops); del t; s.free_resource(); s.finalize()"
     left = "s = session(sys.argv[1])"
-    for code, expected in ((tidy, ["free 0 0", "finalize 0", "exit"]), (left, ["finalize 0", "exit"])):
+    for code, expected in ((tidy, ["free 0 0", "finalize 0", "exit"]), (left, ["destructor", "finalize 0", "exit"])):
         assert process(code, om_4, counters_file=str(tmp_path / "counters")).returncode == 0
         counters = json.loads((tmp_path / "counters").read_text())
         assert counters["events"] == ["open 0 tiny_4.om", *expected]

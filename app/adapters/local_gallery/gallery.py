@@ -9,8 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from app.adapters.checks import checked_collection, checked_crops, checked_items, checked_queries, units_and_norms
+from app.adapters.checks import (
+    checked_collection,
+    checked_crops,
+    checked_items,
+    checked_person,
+    checked_queries,
+    units_and_norms,
+)
+from app.adapters.local_gallery.calibrations import LocalCalibrations
 from app.adapters.local_gallery.database import FILE, Database
+from app.adapters.local_gallery.jobs import LocalJobs
 from app.adapters.local_gallery.lock import DirectoryLock
 from app.adapters.local_gallery.rows import (
     ITEM_COLUMNS,
@@ -26,9 +35,10 @@ from app.adapters.local_gallery.rows import (
     to_blob,
     to_text,
 )
-from app.adapters.local_gallery.view import Entries, View
+from app.adapters.local_gallery.segment import Entries
+from app.adapters.local_gallery.view import View
 from app.core.preprocess import Crop
-from app.core.records import Collection, Filter, Item, Match, Outcome
+from app.core.records import Collection, Filter, Item, Match, Outcome, PersonMatch, PersonScore
 from app.errors import StorageFailed, UnknownCollection, UnknownItem
 from app.ports import Floats
 
@@ -51,6 +61,8 @@ class LocalGallery:
         except BaseException:
             self._lock.release()
             raise
+        self.jobs = LocalJobs(self._database)
+        self.calibrations = LocalCalibrations(self._database, self._view)
         try:
             self._views = _derived(self._database)
         except BaseException as error:
@@ -111,7 +123,8 @@ class LocalGallery:
                 written = [_write(db, collection_id, *row) for row in rows]
                 position = {seq: i for i, (outcome, seq) in enumerate(written) if outcome != "unchanged"}
                 places = list(position.values())  # where an id came twice, of the later one
-                view = view.with_entries(Entries.of(list(position), (kept[i] for i in places), units[places]))
+                fresh = Entries.of(list(position), (kept[i] for i in places), units[places], norms[places])
+                view = view.with_entries(fresh)
             self._publish(view)
         return [outcome for outcome, _ in written]
 
@@ -172,6 +185,18 @@ class LocalGallery:
         view = self._view(name)  # one picture for all queries, whatever is written meanwhile
         return view.search(checked_queries(queries, k, view.collection.dim), k, where)
 
+    def shortlist(self, name: str, crops: Floats, k: int, where: Filter) -> tuple[list[Match], Floats]:
+        """As the port says."""
+        view = self._view(name)
+        return view.shortlist(checked_person(crops, k, view.collection.dim), k, where)
+
+    def search_persons(
+        self, name: str, crops: Floats, k: int, where: Filter, score: PersonScore = "centroid"
+    ) -> list[PersonMatch]:
+        """As the port says."""
+        view = self._view(name)
+        return view.search_persons(checked_person(crops, k, view.collection.dim), k, where, score)
+
     def close(self) -> None:
         """As the port says."""
         with self._writing:
@@ -204,11 +229,12 @@ def _derived(database: Database) -> dict[str, View]:
 
 def _derived_view(db: sqlite3.Connection, collection: Collection) -> View:
     view = View(collection)
-    sql = f"select {ITEM_COLUMNS}, seq, vector from item where collection_id = ? order by seq"
+    sql = f"select {ITEM_COLUMNS}, norm, seq, vector from item where collection_id = ? order by seq"
     for rows in _chunks(db.execute(sql, (_id(db, collection.name),))):
-        items = (row_to_item(row[:-2]) for row in rows)
+        items = (row_to_item(row[:-3]) for row in rows)
         vectors = from_blobs((row[-1] for row in rows), collection.dim)
-        view = view.with_entries(Entries.of([row[-2] for row in rows], items, vectors))
+        norms = np.array([row[-3] for row in rows], dtype=np.float32)
+        view = view.with_entries(Entries.of([row[-2] for row in rows], items, vectors, norms))
     return view
 
 

@@ -13,7 +13,7 @@ from app.ports import Floats
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
-_NEAR = 1e-5  # float32 sums of 2048 products are off by less than this: nearer scores may change places
+NEAR = 1e-5  # float32 sums of 2048 products are off by less than this: nearer scores may change places
 _SPARE = 8  # asked for beyond k, so that a first search mostly reaches past the ties
 
 
@@ -30,11 +30,22 @@ class ExactIndex:
         self._flat = faiss.IndexFlatIP(vectors.shape[1])
         self._flat.add(np.ascontiguousarray(vectors))
 
+    @property
+    def dim(self) -> int:
+        """Numbers of a vector."""
+        return int(self._flat.d)
+
     def vectors(self, rows: Rows) -> Floats:
         """Copies of these rows, float32 [n, dim]."""
         if not len(rows):  # FAISS refuses an empty list
             return np.empty((0, self._flat.d), dtype=np.float32)
         return np.asarray(self._flat.reconstruct_batch(rows), dtype=np.float32)
+
+    def cosines(self, query: Floats) -> Floats:
+        """Of all rows with a unit query float32 [dim], float32 [n]: off by less than `NEAR`."""
+        rows, dim = self._flat.ntotal, self._flat.d
+        stored = faiss.rev_swig_ptr(self._flat.get_xb(), rows * dim)  # FAISS's own memory, not copied
+        return np.asarray(stored.reshape(rows, dim) @ query, dtype=np.float32)
 
     def search(self, query: Floats, k: int, accepted: Mask) -> tuple[Rows, Scores]:
         """Rows among which the k best accepted ones are, ties with the k-th included, in no order; and their cosines.
@@ -57,7 +68,7 @@ class ExactIndex:
         wanted = min(k + _SPARE, count)
         while wanted:
             scores, rows = self._flat.search(query[None], wanted, params=parameters)
-            if wanted == count or scores[0, k - 1] - scores[0, -1] > _NEAR:
+            if wanted == count or scores[0, k - 1] - scores[0, -1] > NEAR:
                 return np.asarray(rows[0], dtype=np.int64)
             wanted = min(4 * wanted, count)
         return np.empty(0, dtype=np.int64)

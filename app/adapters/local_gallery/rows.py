@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from app.core.preprocess import HEIGHT, WIDTH, Crop
-from app.core.records import Collection, Filter, Item
+from app.core.records import Collection, Filter, Item, is_storable
 from app.ports import Floats
 
 ITEM_COLUMNS = "id, sha256, person_id, camera_id, captured_at, source, attributes"
@@ -80,6 +80,18 @@ def condition(where: Filter) -> tuple[str, list[object]]:
     if where.not_camera is not None:
         parts.append("(camera_id is null or camera_id not in (select value from json_each(?)))")
         values.append(_listed([where.not_camera]))
+    if where.exclude:
+        parts.append("id not in (select value from json_each(?))")
+        values.append(_listed(where.exclude))
+    for instant, comparison in ((where.captured_from, ">="), (where.captured_to, "<")):
+        if instant is not None:  # as text, which sorts as the instants do; without a time nothing is true
+            parts.append(f"captured_at {comparison} ?")
+            values.append(to_text(instant))
+    for pair in sorted(where.attributes):
+        if not all(is_storable(text) for text in pair):
+            return "0", []  # nothing that is stored has it, and SQLite would refuse or cut it
+        parts.append("exists (select 1 from json_each(attributes) as pair where pair.key = ? and pair.value = ?)")
+        values += pair
     return " and ".join(parts), values
 
 

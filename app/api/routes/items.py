@@ -29,13 +29,13 @@ from app.api.schemas import (
     VectorIn,
     VectorsIn,
 )
+from app.api.searching import PageOptions
 from app.api.uploads import files_of, form_of, is_json, media_type, read_json
 from app.core.metrics import Floats
-from app.core.records import Filter, NamePattern
+from app.core.records import NamePattern
 from app.errors import BadField, BadInput, NotFound, ReidError, TooLarge, UnsupportedMedia
 from app.service import Service
 from app.service.embed import Upload
-from app.service.galleries import MAX_PAGE
 from app.service.ingest import Description, NewCrop, NewVector, Result
 from app.service.stages import Stages
 
@@ -114,16 +114,10 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
         return IngestAnswer(results=rows, model=ModelName.of(service.model), timings_ms=stages.ms)
 
     @routes.get("", responses=responses(404, 422, 503))
-    async def list_items(
-        collection: str,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
-        cursor: str | None = None,
-        persons: Annotated[list[str] | None, Query()] = None,
-        cameras: Annotated[list[str] | None, Query()] = None,
-    ) -> ItemPage:
-        """Items in the order added, a page at a time."""
-        where = Filter(frozenset(persons) if persons else None, frozenset(cameras) if cameras else None)
-        items, next_cursor = await service.galleries.page(collection, where, cursor, limit)
+    async def list_items(collection: str, options: Annotated[PageOptions, Query()]) -> ItemPage:
+        """Items in the order added, a page at a time: all of them, or those that the filters accept."""
+        page = service.galleries.page(collection, options.filter(), options.cursor, options.limit)
+        items, next_cursor = await page
         return ItemPage(items=[ItemOut.of(item) for item in items], next_cursor=next_cursor)
 
     @routes.get("/{item_id}", responses=responses(404, 503))

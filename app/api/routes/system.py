@@ -30,7 +30,7 @@ def router(service: Service) -> APIRouter:
             "state": service.readiness.state,
             "queue_crops": service.engine.waiting,
             "devices": _devices(service),
-            "evaluating": {"done": service.evaluate.progress.done, "total": service.evaluate.progress.total},
+            "jobs": service.jobs.counts(),
             "collections": {d.collection.name: d.items for d in await service.galleries.all()},
             **service.facts,
         }

@@ -244,5 +244,6 @@ def _exit() -> None:
     """A static destructor of the binding ends ACL where nobody has."""
     if _process and os.getpid() == _process.pid:
         if _process.started:
+            _process.note("destructor")
             _process.end()
         _process.note("exit")

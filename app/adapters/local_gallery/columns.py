@@ -1,0 +1,105 @@
+"""What filters look at: one array for each field of a segment's items, so that a filter is a few array operations."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from app.adapters.local_gallery.index import Mask, Rows
+from app.core.records import Filter, Item
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = np.iinfo(np.int64).min  # of an item without a time
+_LAST = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One text per row, as numbers: a filter looks at each distinct text once. Rows without one have -1."""
+
+    numbers: Mapping[str, int]
+    codes: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, texts: Iterable[str | None]) -> "Column":
+        """A column of these texts."""
+        numbers: dict[str, int] = {}
+        codes = [-1 if text is None else numbers.setdefault(text, len(numbers)) for text in texts]
+        return cls(numbers, np.array(codes, dtype=np.int32))
+
+    def among(self, wanted: Iterable[str]) -> Mask:
+        """Which rows have one of these texts."""
+        chosen = np.zeros(len(self.numbers) + 1, dtype=bool)  # its last place, which is also -1, stays False
+        chosen[[self.numbers[text] for text in wanted if text in self.numbers]] = True
+        return np.asarray(chosen[self.codes])
+
+    def coded(self, numbers: Mapping[str, int]) -> npt.NDArray[np.int64]:
+        """The rows' texts by these numbers, -1 for texts that have none."""
+        chosen = np.full(len(self.numbers) + 1, -1, dtype=np.int64)
+        for text, number in numbers.items():
+            if text in self.numbers:
+                chosen[self.numbers[text]] = number
+        return np.asarray(chosen[self.codes])
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The fields of some items. captured: microseconds since 1970; attributes: the rows of each key and value."""
+
+    items: Sequence[Item]
+    persons: Column
+    cameras: Column
+    captured: npt.NDArray[np.int64]
+    attributes: Mapping[tuple[str, str], Rows]
+
+    @classmethod
+    def of(cls, items: Sequence[Item]) -> "Columns":
+        """The columns of these items."""
+        attributes: dict[tuple[str, str], list[int]] = {}
+        for row, item in enumerate(items):
+            for pair in item.attributes.items():
+                attributes.setdefault(pair, []).append(row)
+        return cls(
+            items,
+            Column.of(item.person_id for item in items),
+            Column.of(item.camera_id for item in items),
+            np.array([_microseconds(item.captured_at) for item in items], dtype=np.int64),
+            {pair: np.array(rows, dtype=np.int64) for pair, rows in attributes.items()},
+        )
+
+    def accepted(self, where: Filter, alive: Mask) -> Mask:
+        """Which of the rows that are alive count."""
+        mask = alive
+        if where.persons is not None:
+            mask = mask & self.persons.among(where.persons)
+        if where.cameras is not None:
+            mask = mask & self.cameras.among(where.cameras)
+        if where.not_camera is not None:
+            mask = mask & ~self.cameras.among((where.not_camera,))
+        if where.ids is not None:
+            mask = mask & self._named(where.ids)
+        if where.exclude:
+            mask = mask & ~self._named(where.exclude)
+        if where.captured_from is not None or where.captured_to is not None:
+            mask = mask & self._within(where.captured_from, where.captured_to)
+        for pair in where.attributes:
+            mask = mask & self._having(pair)
+        return mask
+
+    def _named(self, ids: frozenset[str]) -> Mask:
+        return np.fromiter((item.id in ids for item in self.items), dtype=bool, count=len(self.items))
+
+    def _within(self, earliest: datetime | None, end: datetime | None) -> Mask:
+        first = _NEVER + 1 if earliest is None else _microseconds(earliest)
+        return (self.captured >= first) & (self.captured < (_LAST if end is None else _microseconds(end)))
+
+    def _having(self, pair: tuple[str, str]) -> Mask:
+        mask = np.zeros(len(self.items), dtype=bool)
+        mask[self.attributes.get(pair, [])] = True
+        return mask
+
+
+def _microseconds(instant: datetime | None) -> int:
+    return _NEVER if instant is None else (instant - _EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,202 @@
+"""What a collection's scores mean: learnt from its own labels as a job, kept with it, and asked by every search.
+
+judgement = await calibrations.judge("lobby", "item", [0.83, 0.61])
+judgement.decision, judgement.probabilities       # "match", (0.97, 0.41)
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from app.core.calibrated import By, Calibrated
+from app.core.decision import (
+    DEFAULT_FPIR,
+    FPIRS,
+    Calibration,
+    Decision,
+    Trials,
+    calibrate,
+    decide,
+    describe,
+    pair_trials,
+    person_trials,
+    probability,
+    search_trials,
+)
+from app.core.jobs import Job
+from app.core.metrics import Ints, Labelled
+from app.core.records import is_background
+from app.errors import BadField, Overloaded, TooFewLabels, UnknownCollection
+from app.ports import Store
+from app.service.datasets import Tell
+from app.service.galleries import Galleries
+from app.service.jobs import Jobs
+from app.service.judgement import Judgement
+from app.service.labelled_gallery import Gallery, read_gallery
+from app.service.verify import Verdict
+
+log = logging.getLogger(__name__)
+KINDS: dict[By, Callable[[Labelled], Trials]] = {"item": search_trials, "person": person_trials, "pair": pair_trials}
+OUTGROWN = 0.1  # the share of items by which a collection may differ from what its calibration was learnt of
+NEVER = "this collection is not calibrated: POST /v1/collections/{}/calibration, or reid calibrate --collection {}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """A stored calibration, read."""
+
+    stored: Calibrated
+    fpir: float
+    calibration: Calibration | None
+    refused: str | None
+
+
+class Calibrations:
+    """Learns, keeps and applies them."""
+
+    def __init__(self, galleries: Galleries, store: Store, clock: Callable[[], datetime]) -> None:
+        self._galleries, self._store, self._clock = galleries, store, clock
+        # Parsed once; looked up by what would change with a new one, or with another collection of the name.
+        self._read: dict[tuple[str, By], tuple[datetime, _Learnt]] = {}
+        self._jobs: Jobs | None = None
+        self._renewing: set[str] = set()  # collections whose job waits or runs
+
+    def renew_with(self, jobs: Jobs) -> None:
+        """From now on a collection that has outgrown its calibration is calibrated again, as a job, when it is searched.
+
+        For a server; a command that ends soon leaves it.
+        """
+        self._jobs = jobs
+
+    def check(self, fpir: float) -> None:
+        """Raises BadField for a rate that calibrations do not tell."""
+        if fpir not in FPIRS:
+            raise BadField("fpir", f"is {fpir:g}; one of {', '.join(f'{rate:g}' for rate in FPIRS)} is told")
+
+    async def job(self, job: Job, report: Tell) -> dict[str, Any]:
+        """Calibrate the collection of the job's params for every kind of score. Raises UnknownCollection, BadInput."""
+        name, fpir = str(job.params["collection"]), float(job.params.get("fpir", DEFAULT_FPIR))
+        try:
+            return await self._calibrate(name, fpir, report)
+        finally:
+            self._renewing.discard(name)
+
+    async def _calibrate(self, name: str, fpir: float, report: Tell) -> dict[str, Any]:
+        collection = await self._galleries.usable(name)
+        report(0, len(KINDS), "reading the collection")
+        gallery = await asyncio.to_thread(read_gallery, self._store, name)
+        if (await self._galleries.usable(name)).created_at != collection.created_at:
+            raise UnknownCollection(name)  # it was deleted meanwhile, and another made under its name
+        rows, summary = await asyncio.to_thread(_labelled, gallery), {}
+        for done, (by, trials_of) in enumerate(KINDS.items()):
+            report(done, len(KINDS), f"scores by {by}")
+            data = await asyncio.to_thread(_learn, trials_of, rows, fpir)
+            made = Calibrated(by, collection.fingerprint, len(gallery.items), self._clock(), json.dumps(data))
+            await asyncio.to_thread(self._store.calibrations.put_calibration, name, made)
+            summary[by] = {"refused": data["refused"], "sentences": data["sentences"]}
+        report(len(KINDS), len(KINDS), "")
+        return {"collection": name, "calibrations": summary}
+
+    async def all(self, name: str) -> dict[By, dict[str, Any]]:
+        """What is known of each kind of score. Raises UnknownCollection."""
+        described = await self._galleries.get(name)
+        found: dict[By, dict[str, Any]] = {}
+        for by in KINDS:
+            if learnt := await self._learnt(name, by):
+                found[by] = {
+                    "created_at": learnt.stored.created_at,
+                    "items": learnt.stored.items_count,
+                    "stale": _outgrown(learnt.stored, described.items),
+                    "fpir": learnt.fpir,
+                    "refused": learnt.refused,
+                    "sentences": describe(learnt.calibration) if learnt.calibration else [],
+                    "calibration": learnt.calibration.model_dump(mode="json") if learnt.calibration else None,
+                }
+        return found
+
+    async def judge(self, name: str, by: By, scores: Sequence[float], fpir: float | None = None) -> Judgement:
+        """What these scores, best first, mean in this collection, at the rate of false matches asked for, or the collection's.
+
+        Raises BadField for a rate that was not measured.
+        """
+        nothing = (None,) * len(scores)
+        learnt = await self._learnt(name, by)
+        if learnt is None:
+            return Judgement(nothing, None, NEVER.format(name, name))
+        if learnt.calibration is None:
+            return Judgement(nothing, None, learnt.refused)
+        caveat = await self._caveat(name, learnt)
+        told = tuple(probability(np.asarray(scores, dtype=np.float64), learnt.calibration).tolist()) if scores else ()
+        setting = learnt.calibration.setting(learnt.fpir if fpir is None else fpir)
+        if setting.threshold is None:
+            return Judgement(told, None, setting.reason)
+        decision: Decision = decide(float(max(scores)), learnt.calibration, setting.fpir) if scores else "unknown"
+        return Judgement(told, decision, caveat)
+
+    async def verdicts(self, collection: str, by: By, scores: Sequence[float]) -> list[Verdict]:
+        """Each score judged by itself."""
+        judged = [await self.judge(collection, by, [score]) for score in scores]
+        return [Verdict(one.probabilities[0], one.decision, one.reason) for one in judged]
+
+    async def _learnt(self, name: str, by: By) -> _Learnt | None:
+        stored = await asyncio.to_thread(self._store.calibrations.calibration, name, by)
+        if stored is None:
+            return None
+        known = self._read.get((name, by))
+        if known is None or known[0] != stored.created_at:
+            data = json.loads(stored.data)
+            made = Calibration.model_validate(data["calibration"]) if data["calibration"] else None
+            known = (stored.created_at, _Learnt(stored, data["fpir"], made, data["refused"]))
+            self._read[name, by] = known
+        return known[1]
+
+    async def _caveat(self, name: str, learnt: _Learnt) -> str | None:
+        items = (await self._galleries.get(name)).items
+        if not _outgrown(learnt.stored, items):
+            return None
+        if self._jobs is not None and name not in self._renewing:
+            self._renewing.add(name)
+            try:
+                await self._jobs.submit("calibrate", {"collection": name, "fpir": learnt.fpir})
+            except Overloaded:
+                self._renewing.discard(name)  # the next search asks again
+        return f"stale: calibrated with {learnt.stored.items_count} items, the collection has {items}"
+
+
+def _outgrown(stored: Calibrated, items: int) -> bool:
+    return abs(items - stored.items_count) >= max(1, OUTGROWN * stored.items_count)
+
+
+def _labelled(gallery: Gallery) -> Labelled:
+    """All items; background and who has no person is nobody: found by mistake, never asked for. No camera may be any."""
+    persons = [
+        None if item.person_id is None or is_background(item.person_id) else item.person_id for item in gallery.items
+    ]
+    cameras = [item.camera_id for item in gallery.items]
+    return Labelled(gallery.vectors, _numbered(persons), _numbered(cameras))
+
+
+def _numbered(texts: Sequence[str | None]) -> Ints:
+    """A number for each distinct text; -1 where there is none."""
+    numbers = {text: number for number, text in enumerate(sorted({text for text in texts if text is not None}))}
+    return np.array([-1 if text is None else numbers[text] for text in texts], dtype=np.int64)
+
+
+def _learn(trials_of: Callable[[Labelled], Trials], rows: Labelled, fpir: float) -> dict[str, Any]:
+    """As it is stored: a calibration, or why there is none."""
+    try:
+        made = calibrate(trials_of(rows))
+    except TooFewLabels as error:
+        return {"fpir": fpir, "calibration": None, "refused": str(error), "sentences": []}
+    return {
+        "fpir": fpir,
+        "calibration": made.model_dump(mode="json"),
+        "refused": None,
+        "sentences": describe(made),
+    }
