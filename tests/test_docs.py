@@ -24,6 +24,8 @@ def commands_of(app: typer.Typer) -> dict[str, set[str]]:
 
 
 def options_of(command: Any) -> set[str]:
+    if hasattr(command, "commands"):  # a group: those of all its commands
+        return set().union(*map(options_of, command.commands.values()))
     return {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
 
 
