@@ -54,6 +54,10 @@ def evaluate(
         raise typer.BadParameter(
             "vectors need no model and no server; leave --url, --model, --data, --variant and --batch-size out"
         )
+    if html is not None:  # told before the work, not after
+        from app.cli.report import require_plots
+
+        require_plots()
     if features is not None:
         answer = accuracy.of_features(features, protocols)
     elif ais_bench is not None:
