@@ -59,7 +59,7 @@ ENTRYPOINT ["/opt/reid/with-cann.sh", "build", "/opt/reid/bin/python", "-E", "-m
 CMD ["--help"]
 
 
-# What serving does not need: the build backend, and pip, so that nothing can be installed into a running container.
+# What serving does not need: the build backend, and pip. (The base's own Python may have a pip; it is not ours to remove.)
 FROM builder AS trimmed
 RUN /opt/reid/bin/python -m pip uninstall --yes \
     editables hatchling pathspec pluggy setuptools tomlkit trove-classifiers pip

@@ -64,14 +64,14 @@ def test_every_command_and_option_is_documented(command: str) -> None:
 @pytest.mark.parametrize("command", sorted(BUILD))
 def test_every_build_command_is_documented(command: str) -> None:
     row = next(line for line in PAGES["commands.md"].splitlines() if f"model_build {command}" in line)
-    assert set(re.findall(r"--[a-z-]+", row)) <= BUILD[command]
+    assert set(re.findall(r"--[a-z-]+", row)) == {o for o in BUILD[command] if not o.startswith("--no-")}
 
 
 def test_commands_shown_exist_with_their_options() -> None:
     shown = 0
     for line in [line for page in (README, *PAGES.values()) for line in code_lines(page)]:
         for program, known in (("reid", REID), (r"python -m app", REID), (r"python -m model_build", BUILD)):
-            if found := re.match(rf"(?:\.venv[a-z-]*/bin/)?{program} ([a-z-]+)(.*)", line):
+            if found := re.match(rf"(?:[A-Z_]+=\S* )*(?:\.venv[a-z-]*/bin/)?{program} ([a-z-]+)(.*)", line):
                 shown += 1
                 assert found[1] in known, line
                 assert set(re.findall(r"(?<=\s)--[a-z-]+", found[2])) <= known[found[1]], line
@@ -81,17 +81,23 @@ def test_commands_shown_exist_with_their_options() -> None:
 def test_make_targets_shown_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    shown = {
-        found[1] for page in (README, *PAGES.values()) for found in re.finditer(r"`?make ([a-z]+)`?", page) if found[0]
-    }
-    assert {"run", "test"} <= shown
-    assert {word for word in shown if f"`make {word}`" in README or f"    make {word}" in README} <= targets
+    pages = "\n".join((README, *PAGES.values()))
+    shown = set(re.findall(r"`make ([a-z]+)`|^    make ([a-z]+)", pages, re.MULTILINE))
+    assert {"run", "test", "dev"} <= {quoted or indented for quoted, indented in shown} <= targets
 
 
 def test_links_between_pages_lead_somewhere() -> None:
     for base, page in ((ROOT, README), *((ROOT / "docs", text) for text in PAGES.values())):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page):
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", page):
             assert (base / target).exists(), target
+            if anchor:
+                linked = (base / target).read_text(encoding="utf-8") if target else page
+                assert anchor in {anchor_of(heading) for heading in re.findall(r"^#+ (.+)$", linked, re.MULTILINE)}
+
+
+def anchor_of(heading: str) -> str:
+    """As GitHub makes it of a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def test_the_answer_shown_in_readme_has_the_fields_of_an_answer() -> None:

@@ -220,6 +220,21 @@ def test_a_worker_whose_parent_goes_while_it_opens_closes_what_it_has_opened(scr
     assert worker.returncode == 0
 
 
+WITHOUT_PYTHONPATH = """
+import sys
+sys.path[:] = {path!r}
+from app.adapters.worker import WorkerEmbedder
+from tests.adapters import worker_openers
+WorkerEmbedder("chip", worker_openers.sound, 8, 13).close()
+"""
+
+
+def test_a_parent_without_pythonpath_has_a_worker_without_it(scratch_root: Path) -> None:
+    (scratch_root / "numpy.py").write_text("raise ImportError('a package of the toolkit')")
+    script, environment = WITHOUT_PYTHONPATH.format(path=sys.path), {**os.environ, "PYTHONPATH": str(scratch_root)}
+    subprocess.run([sys.executable, "-E", "-c", script], env=environment, check=True)
+
+
 PARENT = """
 import sys, time
 sys.path[:] = {path!r}

@@ -182,6 +182,7 @@ CASES: dict[str, Case] = {
     "search-person-score": options("by=person&person_score=worst"),
     "search-fusion": options("fusion=median"),
     "search-rerank": options("rerank=perhaps"),
+    "search-many-words": options("&".join(["exclude=x"] * 257)),
     "search-attribute": options("attribute=red"),
     "search-attribute-key": options("attribute=:red"),
     "search-captured-zone": options("captured_from=2026-03-01T10:00:00"),
