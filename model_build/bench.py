@@ -18,10 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from app.adapters.model_directory import ModelDirectory
+from app.core.published import GUIDE
 from app.errors import BadField
 from app.ports import Embedder
 
 Clock = Callable[[], float]
+SHOWN = ("instance", *GUIDE.protocols)  # the field's own protocol, and those that the guide's accuracy may be of
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ def read_report(path: Path, directory: ModelDirectory) -> Accuracy:
         answer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         model, protocols = answer["model"], answer["protocols"]
         rank1 = {str(name): report["rank1"] for name, report in protocols.items()}
-        found = Accuracy(model["fingerprint"], model["variant"], model["batch_size"], answer["data"]["folder"], rank1)
+        data = str(answer["data"]["folder"] or answer["data"]["collection"])
+        found = Accuracy(model["fingerprint"], model["variant"], model["batch_size"], data, rank1)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadField("--report", f"{path} is no report that `reid evaluate --json` wrote ({error!r})") from error
     described = directory.manifest.variants.get(found.variant)
@@ -191,7 +194,8 @@ def _rate(per_s: float) -> str:
 
 
 def _percent(accuracy: Accuracy | None) -> str:
-    """Rank-1 under the name of its protocol: a number without it says nothing."""
+    """Rank-1 under the name of its protocol, since a number without it says nothing; the JSON has every protocol's."""
     if accuracy is None:
         return "-"
-    return ", ".join(f"{name} {rank1 * 100:.1f}%" for name, rank1 in accuracy.rank1.items() if rank1 is not None) or "-"
+    shown = [(name, accuracy.rank1.get(name)) for name in SHOWN]
+    return ", ".join(f"{name} {rank1 * 100:.1f}%" for name, rank1 in shown if rank1 is not None) or "-"

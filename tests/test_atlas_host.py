@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,3 +174,34 @@ def without_atc(path: str, folder: Path) -> str:
     (folder / "bin").mkdir()
     (folder / "bin" / "npu-smi").symlink_to(standins.BIN / "npu-smi")
     return path.replace(str(standins.BIN), str(folder / "bin"))
+
+
+@pytest.mark.parametrize("at", ["open", "execute"])
+def test_a_server_whose_chip_hangs_stops_when_told_and_leaves_no_worker(
+    at: str, host: dict[str, str], om_model_directory: Path, tmp_path: Path
+) -> None:
+    hanging = json.dumps({"faults": [{"at": at, "kind": "hang", "nth": 0}]})
+    npu = {"REID_VARIANT": "om-fp16", "REID_DEVICE_TIMEOUT_S": "300", "STANDIN_ACL": hanging}
+    command = [sys.executable, "-m", "app", "serve", "--port", "0", "--model", str(om_model_directory)]
+    server = subprocess.Popen([*command, "--data", str(tmp_path / "data")], env=host | npu, cwd=ROOT)
+    try:
+        worker = wait_for_worker(server.pid)
+        server.terminate()
+        assert server.wait(timeout=30) == 0
+        assert not Path(f"/proc/{worker}").exists()
+    finally:
+        server.kill()
+        server.wait()
+
+
+def wait_for_worker(server: int) -> int:
+    """The id of the process that holds the chip, once it is there and has had time to hang."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        children = [file.read_text() for file in Path(f"/proc/{server}/task").glob("*/children")]  # of each thread
+        for entry in " ".join(children).split():
+            if b"app.adapters.worker" in Path(f"/proc/{entry}/cmdline").read_bytes():
+                time.sleep(1.5)  # that it hangs cannot be seen from outside; that it ends all the same is what counts
+                return int(entry)
+        time.sleep(0.05)
+    raise AssertionError("no worker was started")

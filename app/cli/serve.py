@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -32,10 +32,15 @@ def serve(
     """Serve the HTTP API until stopped."""
     settings = read_settings(host=host, port=port, model_dir=model, data_dir=data)
     log_to_stderr(settings)
-    asyncio.run(_serve(settings))
+    try:
+        asyncio.run(_serve(settings))
+    except asyncio.CancelledError as stopped:  # SIGTERM while the devices were opened
+        raise typer.Exit(0) from stopped
 
 
 async def _serve(settings: Settings) -> None:
+    if task := asyncio.current_task():  # until the server has handlers of its own; what is half open is closed
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with open_service(settings) as service:
         await run_server(application(service, settings), service, settings)
 
@@ -97,7 +102,9 @@ async def run_server(app: FastAPI, service: Service, settings: Settings) -> None
         warming = asyncio.create_task(_warm_up(service))
         notes.print(f"serving on http://{settings.host}:{door.getsockname()[1]}  ({service.model.label})")
         await server.serve(sockets=[door])
-        await warming
+        warming.cancel()  # closing gives up whatever it still waits for
+        with suppress(asyncio.CancelledError):
+            await warming
     if signal.SIGINT in came:
         raise KeyboardInterrupt
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,7 +31,9 @@ class Compiled(_Fact):
     soc_version: str = Field(description="The only chip it runs on, such as Ascend310P3.")
     precision_mode: str
     cann_version: str | None = Field(description="Of the toolkit; None where neither the OM nor the toolkit tells.")
-    gears: tuple[int, ...] = Field((), description="Batch sizes of a dynamic-batch OM, ascending; else empty.")
+    gears: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="Batch sizes of a dynamic-batch OM, ascending; else empty."
+    )
     inputs_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Over graph, options, AIPP file and toolkit.")
     weight_bytes: int | None = Field(None, description="Device memory for weights, as the OM itself says.")
     work_bytes: int | None = Field(None, description="Device memory for intermediate results, likewise.")
@@ -44,7 +46,7 @@ class Artefact(_Fact):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size_bytes: int = Field(ge=1)
     variant: str | None = None
-    batch: int | None = None
+    batch: int | None = Field(None, ge=1)
     compiled: Compiled | None = None
 
 
