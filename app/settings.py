@@ -99,7 +99,7 @@ def read_settings(**given: object) -> Settings:
     if unknown := sorted(name for name in os.environ if name.startswith("REID_") and name not in known):
         raise BadSettings(f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         parts = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
         raise BadSettings("; ".join(parts)) from error

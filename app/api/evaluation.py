@@ -5,7 +5,6 @@ from typing import Any
 from pydantic import Field
 
 from app.api.schemas import ModelName, _In, _Out
-from app.core.protocols import PROTOCOLS
 
 
 class EvaluateIn(_In):
@@ -188,32 +187,3 @@ class EvaluateAnswer(_Out):
     open_set: OpenSetOut
     index_agreement: AgreementOut
     timings_ms: dict[str, float]
-
-
-def example() -> dict[str, Any]:
-    """A small answer, for the documentation."""
-    report = {
-        "mAP": 0.81, "mINP": 0.52, "rank1": 0.92, "rank5": 0.96, "rank10": 0.97, "rank20": 0.98, "rank50": 0.99,
-        "valid_queries": 240, "queries": 252, "gallery": 852, "interval95": {"mAP": [0.77, 0.85], "rank1": [0.88, 0.95]},
-        "reason": None, "what": PROTOCOLS["instance"].sentence, "over_orders": None, "published": [], "cmc": [0.92, 0.94],
-    }  # fmt: skip
-    counts = {"used": 252, "junk": 0, "skipped": 0, "refused": []}
-    return {
-        "protocols": {"instance": report},
-        "omitted": {},
-        "comparison": {"comparable": False, "reason": "the guide's 0.968 is of another data set", "reproduced": {}},
-        "data": {
-            "folder": "market", "collection": None, "data_set": None, "query": counts, "gallery": {**counts, "used": 852},
-            "persons": 120, "cameras": 6, "order": "byte order of the file names",
-        },
-        "camera_pairs": [
-            {"query_camera": "1", "gallery_camera": "2", "mAP": 0.8, "rank1": 0.9, "valid_queries": 40}
-        ],
-        "worst": [],
-        "scores": {"edges": [-1.0, 0.0, 1.0], "right": [3, 237], "wrong": [200, 40]},
-        "reranking": {"queries": 200, "mAP": [0.81, 0.86], "rank1": [0.92, 0.93]},
-        "open_set": {"refused": "too few: 34 persons seen by two cameras; at least 60 are needed", "sentences": [],
-                     "calibration": None},
-        "index_agreement": {"share": None, "queries": 0, "k": 10, "reason": "a folder is in no collection"},
-        "timings_ms": {"embed": 5301.0, "rank": 14.3},
-    }  # fmt: skip

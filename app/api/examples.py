@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.api import evaluation, jobs, schemas, searching
+from app.core.protocols import PROTOCOLS
 
 _MODEL = {"fingerprint": "onnx-fp32-3f9a61c2b07d4e85", "label": "demo model, trained on drawn people, not for real use"}
 _ID = "e56fcfea3bcbb8b3f49a9593b8f9100bde724e16d3ea56a82fca4fa503c50123"
@@ -33,17 +34,11 @@ _PROBLEM = {
 }
 _MATCHES = [{"rank": 1, "id": _ID, "score": 0.806, **_PERSON}]
 _SEARCHED = {"decode": 1.2, "queue": 0.04, "infer": 6.1, "search": 1.1}
-_REPORT = {
-    "mAP": 0.983,
-    "rank1": 0.996,
-    "rank5": 1.0,
-    "rank10": 1.0,
-    "rank20": 1.0,
-    "rank50": 1.0,
-    "valid_queries": 240,
-    "queries": 252,
-    "gallery": 852,
-}
+_EVALUATED = {
+    "mAP": 0.81, "mINP": 0.52, "rank1": 0.92, "rank5": 0.96, "rank10": 0.97, "rank20": 0.98, "rank50": 0.99,
+    "valid_queries": 240, "queries": 252, "gallery": 852, "interval95": {"mAP": [0.77, 0.85], "rank1": [0.88, 0.95]},
+    "reason": None, "what": PROTOCOLS["instance"].sentence, "over_orders": None, "published": [], "cmc": [0.92, 0.94],
+}  # fmt: skip
 _COUNTS = {"used": 852, "junk": 0, "skipped": 1, "refused": []}
 _JOB = {
     "id": "8a6f1c0e5d2b4f7796c3d1e0",
@@ -62,6 +57,25 @@ VECTORS: dict[str, Any] = {
     "fingerprint": "om-fp16-5dbdb1a656b3a60c",
     "items": [{"vector": "7FFQQUjhisE=", "person_id": "0005", "camera_id": "2", "source": "0005_c2_f0046985.jpg"}],
 }
+_EVALUATION = {
+    "protocols": {"instance": _EVALUATED},
+    "omitted": {},
+    "comparison": {"comparable": False, "reason": "the guide's 0.968 is of another data set", "reproduced": {}},
+    "data": {
+        "folder": "market", "collection": None, "data_set": None, "query": _COUNTS, "gallery": {**_COUNTS, "used": 852},
+        "persons": 120, "cameras": 6, "order": "byte order of the file names",
+    },
+    "camera_pairs": [
+        {"query_camera": "1", "gallery_camera": "2", "mAP": 0.8, "rank1": 0.9, "valid_queries": 40}
+    ],
+    "worst": [],
+    "scores": {"edges": [-1.0, 0.0, 1.0], "right": [3, 237], "wrong": [200, 40]},
+    "reranking": {"queries": 200, "mAP": [0.81, 0.86], "rank1": [0.92, 0.93]},
+    "open_set": {"refused": "too few: 34 persons seen by two cameras; at least 60 are needed", "sentences": [],
+                 "calibration": None},
+    "index_agreement": {"share": None, "queries": 0, "k": 10, "reason": "a folder is in no collection"},
+    "timings_ms": {"embed": 5301.0, "rank": 14.3},
+}  # fmt: skip
 EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     schemas.Problem: _PROBLEM,
     schemas.CollectionIn: {"keep_crops": True},
@@ -114,7 +128,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     },
     evaluation.EvaluateIn: {"folder": "/data/market", "pattern": "market1501"},
     evaluation.EvaluateAnswer: {
-        **evaluation.example(),
+        **_EVALUATION,
         "model": {**_MODEL, "variant": "onnx-fp32", "batch_size": None},
     },
     jobs.JobOut: {**_JOB, "result": {"protocols": {"instance": {"mAP": 0.983, "rank1": 0.996}}}},

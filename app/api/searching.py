@@ -195,35 +195,36 @@ def persons_of(found: Found) -> list[PersonOut]:
     return [PersonOut.of(m, rank, p) for rank, (m, p) in enumerate(told, 1) if isinstance(m, PersonMatch)]
 
 
-class SearchAnswer(_Out):
+class Decided(_Out):
+    """What the best match means: match, unsure or unknown; or null, and why. A reason beside a decision is a caveat."""
+
+    decision: Decision | None = None
+    decision_reason: str | None = None
+
+
+class SearchAnswer(Decided):
     """The best items, best first; and the crops that could not be used."""
 
     matches: list[MatchOut]
-    decision: Decision | None = None
-    decision_reason: str | None = None
     refused: list[RefusedCrop]
     model: ModelName
     timings_ms: dict[str, float]
 
 
-class PersonsAnswer(_Out):
+class PersonsAnswer(Decided):
     """The best persons, best first; and the crops that could not be used. The answer to `by=person`."""
 
     persons: list[PersonOut]
-    decision: Decision | None = None
-    decision_reason: str | None = None
     refused: list[RefusedCrop]
     model: ModelName
     timings_ms: dict[str, float]
 
 
-class BatchResult(_Out):
+class BatchResult(Decided):
     """The matches of one query (or persons, where it asks for them), or its own error."""
 
     matches: list[MatchOut] | None = None
     persons: list[PersonOut] | None = None
-    decision: Decision | None = None
-    decision_reason: str | None = None
     refused: list[RefusedCrop] = Field(default_factory=list)
     error: Problem | None = None
 

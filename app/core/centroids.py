@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from app.core.metrics import Doubles, Floats, Ints
+
 ROWS = 1024  # vectors at a time: 16 MiB in float64 at 2048 numbers
 MOST_CAMERAS = 64  # whose lengths are kept; those of others are measured for each search
 NEAR = 1e-5  # a float32 product of 2048 numbers with a unit vector is off by less, for each unit of length

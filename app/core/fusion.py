@@ -3,11 +3,10 @@
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from app.core.metrics import Floats
 from app.errors import BadInput
 
-Floats = npt.NDArray[np.float32]
 Fusion = Literal["mean", "best"]
 _NOWHERE = 1e-6  # a mean shorter than this is what rounding left of vectors that cancel out
 

@@ -52,15 +52,13 @@ FIGURES = (
         0.961,
         "Ascend ModelZoo, centroids-reid, README of 2022-07, column for the open-source model",
     ),
-    Figure(
-        MARKET.name, ("instance",), 0.939, 0.854, "mikwieczorek/centroids-reid, issue 5, with the published weights"
-    ),
+    Figure(MARKET.name, ("instance",), 0.939, 0.854, "mikwieczorek/centroids-reid#5, with the published weights"),
     Figure(
         MARKET.name,
         ("centroid_published",),
         0.985,
         0.987,
-        "mikwieczorek/centroids-reid, issue 14, with the published weights",
+        "mikwieczorek/centroids-reid#14, with the published weights",
     ),
 )
 

@@ -17,12 +17,9 @@ and lambda these are. The paper leaves the scale of d open; over the largest one
 """
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from app.core.metrics import Doubles, Floats, Ints, Mask
+
 K1, K2, LAMBDA = 20, 6, 0.3
 MOST = 100  # rows of a shortlist: the price grows with their square
 

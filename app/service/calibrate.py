@@ -32,7 +32,7 @@ from app.core.decision import (
 from app.core.jobs import Job
 from app.core.metrics import Ints, Labelled
 from app.core.records import is_background
-from app.errors import BadField, Overloaded, TooFewLabels, UnknownCollection
+from app.errors import BadField, Overloaded, TooFewLabels, Unavailable, UnknownCollection, UnknownJob
 from app.ports import Store
 from app.service.datasets import Tell
 from app.service.galleries import Galleries
@@ -65,7 +65,7 @@ class Calibrations:
         # Parsed once; looked up by what would change with a new one, or with another collection of the name.
         self._read: dict[tuple[str, By], tuple[datetime, _Learnt]] = {}
         self._jobs: Jobs | None = None
-        self._renewing: set[str] = set()  # collections whose job waits or runs
+        self._renewing: dict[str, str] = {}  # the last job for each collection; "" while it is submitted
 
     def renew_with(self, jobs: Jobs) -> None:
         """From now on a collection that has outgrown its calibration is calibrated again, as a job, when it is searched.
@@ -82,12 +82,6 @@ class Calibrations:
     async def job(self, job: Job, report: Tell) -> dict[str, Any]:
         """Calibrate the collection of the job's params for every kind of score. Raises UnknownCollection, BadInput."""
         name, fpir = str(job.params["collection"]), float(job.params.get("fpir", DEFAULT_FPIR))
-        try:
-            return await self._calibrate(name, fpir, report)
-        finally:
-            self._renewing.discard(name)
-
-    async def _calibrate(self, name: str, fpir: float, report: Tell) -> dict[str, Any]:
         collection = await self._galleries.usable(name)
         report(0, len(KINDS), "reading the collection")
         gallery = await asyncio.to_thread(read_gallery, self._store, name)
@@ -96,23 +90,24 @@ class Calibrations:
         rows, summary = await asyncio.to_thread(_labelled, gallery), {}
         for done, (by, trials_of) in enumerate(KINDS.items()):
             report(done, len(KINDS), f"scores by {by}")
-            data = await asyncio.to_thread(_learn, trials_of, rows, fpir)
-            made = Calibrated(by, collection.fingerprint, len(gallery.items), self._clock(), json.dumps(data))
-            await asyncio.to_thread(self._store.calibrations.put_calibration, name, made)
-            summary[by] = {"refused": data["refused"], "sentences": data["sentences"]}
+            made, refused = await asyncio.to_thread(_learn, trials_of, rows)
+            data = {"fpir": fpir, "calibration": made.model_dump(mode="json") if made else None, "refused": refused}
+            row = Calibrated(by, collection.fingerprint, len(gallery.items), self._clock(), json.dumps(data))
+            await asyncio.to_thread(self._store.calibrations.put_calibration, name, row)
+            summary[by] = {"refused": refused, "sentences": describe(made) if made else []}
         report(len(KINDS), len(KINDS), "")
         return {"collection": name, "calibrations": summary}
 
     async def all(self, name: str) -> dict[By, dict[str, Any]]:
         """What is known of each kind of score. Raises UnknownCollection."""
-        described = await self._galleries.get(name)
         found: dict[By, dict[str, Any]] = {}
         for by in KINDS:
-            if learnt := await self._learnt(name, by):
+            learnt, items = await asyncio.to_thread(self._look_up, name, by)
+            if learnt is not None:
                 found[by] = {
                     "created_at": learnt.stored.created_at,
                     "items": learnt.stored.items_count,
-                    "stale": _outgrown(learnt.stored, described.items),
+                    "stale": _outgrown(learnt.stored, items),
                     "fpir": learnt.fpir,
                     "refused": learnt.refused,
                     "sentences": describe(learnt.calibration) if learnt.calibration else [],
@@ -126,12 +121,15 @@ class Calibrations:
         Raises BadField for a rate that was not measured.
         """
         nothing = (None,) * len(scores)
-        learnt = await self._learnt(name, by)
+        learnt, items = await asyncio.to_thread(self._look_up, name, by)
         if learnt is None:
             return Judgement(nothing, None, NEVER.format(name, name))
         if learnt.calibration is None:
             return Judgement(nothing, None, learnt.refused)
-        caveat = await self._caveat(name, learnt)
+        caveat = None
+        if _outgrown(learnt.stored, items):
+            caveat = f"stale: calibrated with {learnt.stored.items_count} items, the collection has {items}"
+            await self._renew(name, learnt.fpir)
         told = tuple(probability(np.asarray(scores, dtype=np.float64), learnt.calibration).tolist()) if scores else ()
         setting = learnt.calibration.setting(learnt.fpir if fpir is None else fpir)
         if setting.threshold is None:
@@ -144,29 +142,38 @@ class Calibrations:
         judged = [await self.judge(collection, by, [score]) for score in scores]
         return [Verdict(one.probabilities[0], one.decision, one.reason) for one in judged]
 
-    async def _learnt(self, name: str, by: By) -> _Learnt | None:
-        stored = await asyncio.to_thread(self._store.calibrations.calibration, name, by)
+    def _look_up(self, name: str, by: By) -> tuple[_Learnt | None, int]:
+        """What was learnt, and how many items there are now: one look at the store, since every search takes it."""
+        stored, items = self._store.calibrations.calibration(name, by), self._store.count(name)
         if stored is None:
-            return None
+            return None, items
         known = self._read.get((name, by))
         if known is None or known[0] != stored.created_at:
             data = json.loads(stored.data)
             made = Calibration.model_validate(data["calibration"]) if data["calibration"] else None
             known = (stored.created_at, _Learnt(stored, data["fpir"], made, data["refused"]))
             self._read[name, by] = known
-        return known[1]
+        return known[1], items
 
-    async def _caveat(self, name: str, learnt: _Learnt) -> str | None:
-        items = (await self._galleries.get(name)).items
-        if not _outgrown(learnt.stored, items):
-            return None
-        if self._jobs is not None and name not in self._renewing:
-            self._renewing.add(name)
-            try:
-                await self._jobs.submit("calibrate", {"collection": name, "fpir": learnt.fpir})
-            except Overloaded:
-                self._renewing.discard(name)  # the next search asks again
-        return f"stale: calibrated with {learnt.stored.items_count} items, the collection has {items}"
+    async def _renew(self, name: str, fpir: float) -> None:
+        """Have the collection calibrated again, once at a time. A job that is not taken keeps no search from its answer."""
+        last = self._renewing.get(name)
+        if self._jobs is None or (last is not None and (not last or await self._goes_on(self._jobs, last))):
+            return
+        self._renewing[name] = ""
+        try:
+            job = await self._jobs.submit("calibrate", {"collection": name, "fpir": fpir})
+        except (Overloaded, Unavailable) as error:  # the next search asks again
+            log.warning("a collection is not calibrated again: %s", error)
+            del self._renewing[name]
+        else:
+            self._renewing[name] = job.id
+
+    async def _goes_on(self, jobs: Jobs, job_id: str) -> bool:
+        try:
+            return not (await jobs.get(job_id)).ended
+        except UnknownJob:
+            return False
 
 
 def _outgrown(stored: Calibrated, items: int) -> bool:
@@ -188,15 +195,9 @@ def _numbered(texts: Sequence[str | None]) -> Ints:
     return np.array([-1 if text is None else numbers[text] for text in texts], dtype=np.int64)
 
 
-def _learn(trials_of: Callable[[Labelled], Trials], rows: Labelled, fpir: float) -> dict[str, Any]:
-    """As it is stored: a calibration, or why there is none."""
+def _learn(trials_of: Callable[[Labelled], Trials], rows: Labelled) -> tuple[Calibration | None, str | None]:
+    """A calibration, or why there is none."""
     try:
-        made = calibrate(trials_of(rows))
+        return calibrate(trials_of(rows)), None
     except TooFewLabels as error:
-        return {"fpir": fpir, "calibration": None, "refused": str(error), "sentences": []}
-    return {
-        "fpir": fpir,
-        "calibration": made.model_dump(mode="json"),
-        "refused": None,
-        "sentences": describe(made),
-    }
+        return None, str(error)

@@ -47,6 +47,8 @@ class Wish:
             raise BadField("folder", "give either a folder or a collection to evaluate")
         if self.collection is not None and (self.variant is not None or self.batch_size is not None):
             raise BadField("variant", "a collection has its vectors already; variant and batch_size are for folders")
+        if (names := len({upload.name for upload in self.queries})) < len(self.queries):
+            raise BadField("image", f"{len(self.queries)} pictures have {names} names; each query needs its own")
         check_names(self.protocols)
         NamePattern(self.pattern)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from app.core.metrics import unit
+from app.core.metrics import lengths, unit
 from app.core.records import Filter, Item, Label
 from app.core.splits import Sides, Split, SplitCounts, sides_of
 from app.errors import BadInput
@@ -33,9 +33,10 @@ class Gallery:
         """The labelled items as a split; the others may be anybody, and are left out."""
         rows = self.rows
         chosen = [self.items[row] for row in rows]
+        vectors = self.vectors if len(rows) == len(self.items) else self.vectors[rows]  # 0.8 GB need no copy
         labels = [Label(item.person_id or "", item.camera_id or "") for item in chosen]
         names = [item.source or item.id for item in chosen]
-        return Split(self.vectors[rows], labels, names), SplitCounts(len(rows), 0, len(self.items) - len(rows), ())
+        return Split(vectors, labels, names), SplitCounts(len(rows), 0, len(self.items) - len(rows), ())
 
 
 def read_gallery(store: GalleryStore, name: str) -> Gallery:
@@ -43,12 +44,16 @@ def read_gallery(store: GalleryStore, name: str) -> Gallery:
     if (count := store.count(name)) > MOST_ITEMS:
         raise BadInput(f"collection {name!r} has {count} items; up to {MOST_ITEMS} can be evaluated")
     items: list[Item] = []
-    parts: list[Floats] = []
-    while page := store.scan(name, Filter(), items[-1].id if items else None, _PAGE):
+    vectors = np.empty((count, store.collection(name).dim), dtype=np.float32)
+    # Up to as many as were counted: what is added meanwhile comes behind them.
+    while room := min(_PAGE, count - len(items)):
+        page = store.scan(name, Filter(), items[-1].id if items else None, room)
+        if not page:  # some were removed meanwhile
+            break
         units, norms = store.vectors(name, [item.id for item in page])
+        np.multiply(units, norms[:, None], out=vectors[len(items) : len(items) + len(page)])
         items += page
-        parts.append(units * norms[:, None])
-    gallery = Gallery(tuple(items), np.concatenate(parts) if parts else np.empty((0, 1), np.float32))
+    gallery = Gallery(tuple(items), vectors[: len(items)])
     if not gallery.rows:
         raise BadInput(f"collection {name!r} has no item that is labelled with person and camera")
     return gallery
@@ -68,16 +73,17 @@ def within(gallery: Gallery) -> tuple[Sides, SplitCounts]:
 
 def agreement(store: GalleryStore, name: str, gallery: Gallery) -> dict[str, Any]:
     """The share of the exact first ten that the live store finds, over some items as queries, themselves left out."""
-    units = unit(gallery.vectors)
-    rows = np.unique(np.linspace(0, len(units) - 1, COMPARED).astype(int))
-    first = min(FIRST, len(units) - 1)
+    scale, count = 1 / lengths(gallery.vectors), len(gallery.items)
+    rows = np.unique(np.linspace(0, count - 1, COMPARED).astype(int))
+    first, queries = min(FIRST, count - 1), unit(gallery.vectors[rows])
     if first == 0:
         return {"share": None, "queries": 0, "k": FIRST, "reason": "there is only one item"}
     shares = []
-    for row, matches in zip(rows, store.search(name, units[rows], first + 1, Filter()), strict=True):
+    found_by_store = store.search(name, queries, first + 1, Filter())
+    for row, query, matches in zip(rows, queries, found_by_store, strict=True):
         own = gallery.items[row].id
         found = [match.item.id for match in matches if match.item.id != own][:first]
-        scores = units @ units[row]
+        scores = (gallery.vectors @ query) * scale
         scores[row] = -np.inf
         exact = {gallery.items[i].id for i in np.argsort(-scores, kind="stable")[:first]}
         shares.append(len(exact & set(found)) / first)

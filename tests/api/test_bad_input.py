@@ -308,6 +308,9 @@ CASES: dict[str, Case] = {
     "evaluate-collection": lambda w: w.http.post("/v1/evaluate", json={"collection": "nowhere"}),
     "evaluate-unlabelled": lambda w: w.http.post("/v1/evaluate", json={"collection": "lobby"}),
     "evaluate-queries-nowhere": lambda w: w.http.post("/v1/evaluate", files=[("image", ("0001_c1_f1.png", w.good))]),
+    "evaluate-same-names": lambda w: w.http.post(
+        "/v1/evaluate?collection=lobby", files=[("image", ("0001_c1_f1.png", w.good))] * 2
+    ),
     "evaluate-raw": lambda w: w.http.post("/v1/evaluate", content=w.good, headers={"content-type": "image/png"}),
     "evaluate-short-path": evaluate(lambda w: w.outside, "/evaluate"),
     "jobs-limit": lambda w: w.http.get("/v1/jobs?limit=0"),

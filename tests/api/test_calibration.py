@@ -1,5 +1,6 @@
 """A collection learns what its scores mean, keeps it, and says so with every answer; or says why it cannot."""
 
+import asyncio
 import base64
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
+from app.core.jobs import Job
 from app.service import Service
 
 pytestmark = pytest.mark.anyio
@@ -121,6 +123,35 @@ async def test_a_collection_that_has_grown_marks_its_calibration_and_renews_it(
     assert (job["kind"], job["params"]) == ("calibrate", {"collection": "lobby", "fpir": 0.01})
     await service.jobs.wait(job["id"], 60)
     assert (await ask(http, crop_of(5)))["decision_reason"] is None
+
+
+async def test_a_renewal_that_was_cancelled_is_asked_for_again_and_one_that_waits_is_not(
+    http: httpx.AsyncClient, service: Service
+) -> None:
+    await fill(http, service, range(100))
+    await calibrate(http)
+    await fill(http, service, range(100, 110))
+    service.calibrations.renew_with(service.jobs)
+    gate = asyncio.Event()
+
+    async def hold(job: Job, report: object) -> dict[str, Any]:
+        await gate.wait()
+        return {}
+
+    service.jobs.register("hold", hold)
+    await service.jobs.submit("hold", {})  # what comes behind it waits
+
+    async def renewals() -> list[str]:
+        jobs = (await http.get("/v1/jobs")).json()["jobs"]
+        return [job["id"] for job in jobs if job["kind"] == "calibrate" and job["state"] == "queued"]
+
+    await asyncio.gather(*(ask(http, crop_of(5)) for _ in range(3)))
+    (waiting,) = await renewals()
+    await http.delete(f"/v1/jobs/{waiting}")
+    await ask(http, crop_of(5))
+    (again,) = await renewals()
+    assert again != waiting
+    gate.set()
 
 
 async def test_two_crops_are_the_same_person_or_not(

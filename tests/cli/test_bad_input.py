@@ -153,6 +153,9 @@ CASES: dict[str, Callable[[World], list[str]]] = {
     "calibrate-collection": lambda w: ["calibrate", "--collection", "nowhere", *w.here],
     "calibrate-labels": lambda w: ["calibrate", "--collection", labelled(w), *w.here],
     "calibrate-rate": lambda w: ["calibrate", "--collection", labelled(w), "--fpir", "0.5", *w.here],
+    "bench-gallery": lambda w: [
+        "bench", "evaluate", "--gallery", "7", "--persons", "5", "--distractors", "3"
+    ],
     "embed-folder": lambda w: ["embed", w.folder(readme__txt=b"x"), "--output", str(w.path / "o.npz"), "--model", str(w.model)],
     "embed-output": lambda w: [
         "embed", w.folder(hat__jpg=JPEG), "--output", str(w.path / "nowhere" / "o.npz"), "--model", str(w.model),

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from app.core.fusion import Floats, fused
+from app.core.fusion import fused
+from app.core.metrics import Floats
 from app.errors import BadInput
 
 

@@ -103,6 +103,14 @@ def test_as_the_modelzoo_nothing_is_left_out() -> None:
     assert (both.report.mAP, both.report.mINP) == (1.0, 1.0)
 
 
+def test_the_worked_example_of_the_documentation() -> None:
+    # docs/evaluation.md, whose steps are worked by hand there.
+    query = rows((1, 1, 0), (2, 2, 19.2))
+    gallery = rows((1, 1, 2), (1, 2, 18), (1, 3, 22), (2, 2, 10), (2, 3, 19), (9, 4, 16))
+    found = {name: result.report.mAP for name, result in evaluate(query, gallery, shuffles=0).items()}
+    assert found == pytest.approx(dict(zip(PROTOCOLS, (41 / 60, 3 / 4, 2 / 3, 1, 1, 3 / 4), strict=True)))
+
+
 def test_the_order_of_the_rows_matters_where_it_is_said_to_and_its_range_holds_the_figure() -> None:
     query, gallery = random_case(3, 40, 60, persons=12, cameras=4)
     for name, result in evaluate(query, gallery).items():

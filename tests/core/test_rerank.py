@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core.rerank import Doubles, Floats, distances, order
+from app.core.metrics import Doubles, Floats
+from app.core.rerank import distances, order
 
 
 def at(*degrees: float) -> Floats:

@@ -9,7 +9,8 @@ import pytest
 
 from app.adapters.memory import MemoryEmbedder
 from app.adapters.model_directory import ModelDirectory
-from app.api.evaluation import example
+from app.api.evaluation import EvaluateAnswer
+from app.api.examples import EXAMPLES
 from app.core.manifest import ONNX_FP32
 from app.errors import BadField
 from app.ports import Crops, Floats, RunTimes
@@ -95,11 +96,12 @@ def report(
     """What `reid evaluate --json` writes, by the API's own example: rank-1 of 0.92, and others by other protocols."""
     fingerprint = directory.manifest.variants[ONNX_FP32].fingerprint
     named = {"fingerprint": fingerprint, "variant": ONNX_FP32, "batch_size": 4, "label": "x", **model}
-    answer = {**example(), "model": named}
+    answer = {**EXAMPLES[EvaluateAnswer], "model": named}
     answer["data"] = answer["data"] | dict(data or {"folder": "duke"})
     (instance,) = answer["protocols"].values()
     others = {"centroid": 0.93, "centroid_published": 0.9375, "centroid_modelzoo": None}
-    answer["protocols"] |= {name: instance | {"rank1": rank1} for name, rank1 in others.items()}
+    # A new dict: the example is everybody's.
+    answer["protocols"] = answer["protocols"] | {name: instance | {"rank1": rank1} for name, rank1 in others.items()}
     path = tmp_path / "report.json"
     path.write_text(json.dumps(answer), encoding="utf-8")
     return path

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from app.adapters.local_gallery.index import NEAR, Mask
 from app.adapters.local_gallery.segment import Segment
-from app.core.centroids import ROWS, Doubles, PersonSums, cosine, raw_sum
+from app.core.centroids import ROWS, PersonSums, cosine, raw_sum
+from app.core.metrics import Doubles
 from app.core.records import Match, PersonMatch, PersonScore
 from app.ports import Floats
 
