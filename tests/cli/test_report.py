@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.cli.bench import Size, made_up
+from app.cli.bench.evaluate import Size, made_up
 from app.cli.main import run
 from app.cli.report import write_html
 from app.cli.report.curves import Point, det_of

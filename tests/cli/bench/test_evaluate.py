@@ -6,7 +6,8 @@ from itertools import count
 import numpy as np
 import pytest
 
-from app.cli.bench import Peak, Size, blas_threads, compared, lasted, made_up, measure, plain_instance, sentences
+from app.cli.bench.evaluate import Size, compared, lasted, made_up, measure, plain_instance, sentences
+from app.cli.bench.machine import Peak, blas_threads
 from app.cli.main import run
 from app.core.protocols import PROTOCOLS, evaluate
 

@@ -1,24 +1,15 @@
-"""`reid bench`: what the parts cost on this machine, measured on made-up data, beside the plain way of doing the same.
+"""`reid bench evaluate`: all protocols at DukeMTMC-reID's size, beside the loop that one writes down first."""
 
-Every figure is of the machine and of the moment: where nothing else runs, and with the threads that are told beside it.
-"""
-
-import ctypes
-import os
-import platform
-import re
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.table import Table
 
+from app.cli.bench.machine import Peak, described
 from app.cli.common import JsonPath, notes, out, write_json
 from app.core.metrics import Floats, Ints, Labelled, average_precision, unit
 from app.core.protocols import Result
@@ -31,14 +22,11 @@ PLAIN_QUERIES = 200  # of the plain loop; all of them would take most of the com
 # ranking costs, so that perfect vectors would flatter it.
 _FEATURES, _VIEW, _CROP, _REST = 32, 0.65, 0.4, 0.3
 _CHUNK = 256  # rows made at a time: 2 MB at 2048 numbers
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
-bench = typer.Typer(help="What the parts cost on this machine, on made-up data.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the group."""
-    app.add_typer(bench, name="bench")
+    """Register the command."""
+    app.command()(evaluate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +45,6 @@ class Size:
 DUKE = Size()
 
 
-@bench.callback()  # without one, typer takes a group of a single command for that command
-def _group() -> None:
-    pass
-
-
-@bench.command()
 def evaluate(
     queries: Annotated[int, typer.Option(min=1, help="Queries.")] = DUKE.queries,
     gallery: Annotated[int, typer.Option(min=1, help="Gallery rows.")] = DUKE.gallery,
@@ -162,12 +144,7 @@ def measure(
         "vectors_bytes": query.vectors.nbytes + gallery.vectors.nbytes,
         "plain": compared(plain_s, len(chosen), len(query.pids), seconds["instance"])
         | {"largest_difference": _difference(results["instance"], precisions, chosen)},
-        "machine": {
-            "processor": platform.machine(),
-            "cores": len(os.sched_getaffinity(0)),
-            "blas_threads": blas_threads(),
-            "numpy": np.__version__,
-        },
+        "machine": described(),
     }
 
 
@@ -204,44 +181,6 @@ def _difference(ours: Result, precisions: list[float], chosen: Ints) -> float:
     """Of average precisions: both loops must have ranked the same."""
     apart = np.abs(ours.ranked.precision[chosen] - np.array(precisions))
     return float(np.nanmax(apart)) if np.isfinite(apart).any() else 0.0
-
-
-class Peak:
-    """The most memory that this process had in use, above what it had when this was made.
-
-    Linux keeps the peak (`VmHWM`), and forgets it when asked; elsewhere only the peak since the start is known.
-    """
-
-    def __init__(self) -> None:
-        try:
-            _CLEAR.write_text("5", encoding="ascii")  # see proc(5): resets the peak to what is in use now
-            self.by = "VmHWM, reset before"
-        except OSError:
-            self.by = "ru_maxrss, of the whole process"
-        self._before = self._peak()
-
-    def above_start(self) -> int:
-        """Bytes."""
-        return self._peak() - self._before
-
-    def _peak(self) -> int:
-        if self.by.startswith("VmHWM"):
-            found = re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"), re.MULTILINE)
-            if found:
-                return int(found[1]) * 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024  # bytes there, KiB elsewhere
-
-
-def blas_threads() -> int | None:
-    """Threads of the OpenBLAS that numpy brought; None where it brought another one."""
-    folder = Path(np.__file__).parent
-    for library in sorted((*folder.with_name("numpy.libs").glob("*openblas*"), *folder.glob(".dylibs/*openblas*"))):
-        loaded = ctypes.CDLL(str(library))
-        for name in ("scipy_openblas_get_num_threads64_", "openblas_get_num_threads64_", "openblas_get_num_threads"):
-            if hasattr(loaded, name):
-                return int(getattr(loaded, name)())
-    return None
 
 
 def show(answer: Json) -> None:
