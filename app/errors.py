@@ -11,9 +11,12 @@ ReidError
 |-- NotFound 404
 |   |-- UnknownCollection
 |   |-- UnknownItem
+|   |-- UnknownPerson
+|   |-- UnknownSnapshot
 |   `-- UnknownJob
 |-- Conflict 409
 |   |-- TooFewLabels          to say what a score means
+|   |-- NothingToUndo         no merge was made, or it was undone
 |   |-- FingerprintMismatch   vectors of two models must not meet
 |   `-- ForeignVectors        vectors were brought that another model made
 |-- Overloaded 429            more waits than the queue may hold
@@ -22,7 +25,8 @@ ReidError
 |   |-- Interrupted           the server stopped before a job was done
 |   |-- DeviceFailed          the model could not run a batch
 |   |   `-- DeviceLost        and what runs it has to be opened anew
-|   `-- StorageFailed         the disk is full, the database locked or broken
+|   |-- StorageFailed         the disk is full, the database locked or broken
+|   `-- AuditBroken           a line of the audit was changed or is gone
 `-- SetupError 500            seen at start or on the command line, never by a client
     |-- BadModelDirectory
     |-- BadCheckpoint
@@ -130,6 +134,24 @@ class UnknownItem(NotFound):
         super().__init__(f"collection {collection!r} has no item {item_id!r}")
 
 
+class UnknownPerson(NotFound):
+    """The collection has no item of this person."""
+
+    code = "unknown_person"
+
+    def __init__(self, collection: str, person_id: str) -> None:
+        super().__init__(f"collection {collection!r} has nobody called {person_id!r}")
+
+
+class UnknownSnapshot(NotFound):
+    """No snapshot has this id."""
+
+    code = "unknown_snapshot"
+
+    def __init__(self, snapshot_id: str) -> None:
+        super().__init__(f"there is no snapshot {snapshot_id!r}")
+
+
 class UnknownJob(NotFound):
     """No job has this id; one that ended long ago may have been removed."""
 
@@ -149,6 +171,15 @@ class TooFewLabels(Conflict):
     """Too few persons are labelled to say what a score means."""
 
     code = "too_few_labels"
+
+
+class NothingToUndo(Conflict):
+    """No merge of this collection can be undone."""
+
+    code = "nothing_to_undo"
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(f"collection {collection!r} has no merge to undo: only the last one can be, once")
 
 
 class FingerprintMismatch(Conflict):
@@ -217,6 +248,12 @@ class StorageFailed(Unavailable):
     """The gallery's disk or database refused; nothing was half done."""
 
     code = "storage_failed"
+
+
+class AuditBroken(Unavailable):
+    """The audit's chain does not hold."""
+
+    code = "audit_broken"
 
 
 class SetupError(ReidError):

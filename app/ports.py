@@ -12,15 +12,29 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from app.core.audit import AuditHead, AuditLine, Erasure
 from app.core.calibrated import By, Calibrated
-from app.core.jobs import Job, State
+from app.core.jobs import Job, Progress, State
 from app.core.preprocess import Crop
-from app.core.records import Collection, Filter, Item, Match, Outcome, PersonMatch, PersonScore
+from app.core.records import (
+    Collection,
+    Filter,
+    IndexFacts,
+    Item,
+    Match,
+    Merge,
+    Outcome,
+    Person,
+    PersonMatch,
+    PersonScore,
+    Retention,
+)
 
 Floats = npt.NDArray[np.float32]
 Crops = npt.NDArray[np.uint8] | Sequence[Crop]  # an array [n, 256, 128, 3], or n crops that lie apart
 __all__ = [
-    "CalibrationStore", "Crop", "Crops", "Embedder", "Floats", "GalleryStore", "JobStore", "RunTimes", "Store", "batches",
+    "AuditTrail", "CalibrationStore", "Crop", "Crops", "Embedder", "Floats", "GalleryStore", "JobStore", "RunTimes", "Store",
+    "batches",
 ]  # fmt: skip
 
 
@@ -138,6 +152,9 @@ class GalleryStore(Protocol):
         keeps its place in the order. When an id occurs twice in one call, the later one counts.
         """
 
+    def correct(self, name: str, item: Item) -> Item:
+        """Replace what is said of the item of that id; its vector, crop and place stay. Raises UnknownItem."""
+
     def get(self, name: str, ids: Sequence[str]) -> list[Item | None]:
         """The items of these ids, in order; None where there is none."""
 
@@ -151,19 +168,51 @@ class GalleryStore(Protocol):
         """The first `limit` items that the filter accepts, in the order added, behind the item `after` (an id)."""
 
     def delete(self, name: str, where: Filter) -> int:
-        """Remove the items that the filter accepts; returns how many."""
+        """Remove the items that the filter accepts; returns how many. What is derived from them follows in the background."""
 
-    def search(self, name: str, queries: Floats, k: int, where: Filter) -> list[list[Match]]:
-        """For each unit query vector float32 [n, dim] its k best accepted items (fewer where fewer are accepted)."""
+    def erase(self, name: str, where: Filter) -> Erasure:
+        """Remove the items that the filter accepts, and return when no byte of them is left in anything that the store wrote.
 
-    def shortlist(self, name: str, crops: Floats, k: int, where: Filter) -> tuple[list[Match], Floats]:
+        Jobs and calibrations that name them go too. Where nothing is accepted, nothing is erased and the audit says so.
+        """
+
+    def keep(self, name: str, retention: Retention) -> Collection:
+        """Change how long items stay. Nothing is removed yet: see `expire`."""
+
+    def expire(self, name: str, now: datetime) -> int:
+        """Remove items that have stayed for as long as the collection keeps them; returns how many."""
+
+    def persons(self, name: str, after: str | None = None, limit: int = 100) -> list[Person]:
+        """Persons by id (as text), behind the person `after`, which need not be there. Items without a person are nobody's."""
+
+    def person(self, name: str, person_id: str) -> Person:
+        """One of them. Raises UnknownPerson."""
+
+    def move(self, name: str, where: Filter, person_id: str | None) -> int:
+        """Make the accepted items this person's, or nobody's; returns how many changed. Vectors and order stay."""
+
+    def merge(self, name: str, person_id: str, into: str) -> Merge:
+        """Make all items of one person another's, and remember which until the next merge. Raises UnknownPerson for either."""
+
+    def undo_merge(self, name: str) -> Merge:
+        """Give those items of the last merge back that are still where it put them. Raises NothingToUndo."""
+
+    def search(self, name: str, queries: Floats, k: int, where: Filter, exact: bool = False) -> list[list[Match]]:
+        """For each unit query vector float32 [n, dim] its k best accepted items (fewer where fewer are accepted).
+
+        Scores are exact. A large gallery may miss a few of the best, unless exact is asked for; here and below.
+        """
+
+    def shortlist(
+        self, name: str, crops: Floats, k: int, where: Filter, exact: bool = False
+    ) -> tuple[list[Match], Floats]:
         """The k best accepted items for crops of one person, unit float32 [m, dim], and their unit vectors float32 [n, dim].
 
         An item's score is its best over the crops. Items and vectors are of one moment, whatever is written meanwhile.
         """
 
     def search_persons(
-        self, name: str, crops: Floats, k: int, where: Filter, score: PersonScore = "centroid"
+        self, name: str, crops: Floats, k: int, where: Filter, score: PersonScore = "centroid", exact: bool = False
     ) -> list[PersonMatch]:
         """The k best persons for crops of one person, unit float32 [m, dim], each once.
 
@@ -172,12 +221,39 @@ class GalleryStore(Protocol):
         with equal ones keep the order in which their first accepted items were added.
         """
 
+    def index(self, name: str) -> IndexFacts:
+        """What answers searches of a collection at this moment."""
+
     def close(self) -> None:
         """Give the data directory back. No call follows."""
 
 
+class AuditTrail(Protocol):
+    """What was done to items and persons: lines that are only added, each chained to the one before it by a hash."""
+
+    def lines(self, after: int = 0, limit: int | None = 100) -> list[AuditLine]:
+        """In order, behind the line of that number."""
+
+    def about(self, collection: str, item_id: str | None = None, person_id: str | None = None) -> list[AuditLine]:
+        """Lines that concern an item or a person of a collection, whether it is still there or not."""
+
+    def verify(self) -> AuditHead:
+        """Walk the whole chain; its last line's number and hash. Raises AuditBroken at the first line that does not fit."""
+
+
 class Store(GalleryStore, Protocol):
     """All that one data directory holds. `close` closes all of it."""
+
+    def derive(self) -> None:
+        """Make ready what searches read; until then they raise NotReady. It may take a while: see `deriving`."""
+
+    @property
+    def deriving(self) -> Progress | None:
+        """How far `derive` is, in items; None when it has ended."""
+
+    @property
+    def audit(self) -> AuditTrail:
+        """What was done."""
 
     @property
     def jobs(self) -> JobStore:

@@ -1,8 +1,9 @@
 """Adapters without a library or a disk: an embedder that can be worked out by hand, and the exact reference store."""
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -12,13 +13,30 @@ from app.adapters.checks import (
     checked_items,
     checked_person,
     checked_queries,
+    in_utc,
     units_and_norms,
 )
+from app.adapters.memory_audit import MemoryAudit
 from app.adapters.memory_records import MemoryCalibrations, MemoryJobs
+from app.core.audit import Action, Erasure
 from app.core.centroids import cosine, raw_sum
+from app.core.jobs import Progress
 from app.core.preprocess import HEIGHT, Crop
-from app.core.records import Collection, Filter, Item, Match, Outcome, PersonMatch, PersonScore
-from app.errors import UnknownCollection, UnknownItem
+from app.core.records import (
+    Collection,
+    Filter,
+    IndexFacts,
+    Item,
+    Match,
+    Merge,
+    Outcome,
+    Person,
+    PersonMatch,
+    PersonScore,
+    Retention,
+    check_text,
+)
+from app.errors import NothingToUndo, UnknownCollection, UnknownItem, UnknownPerson
 from app.ports import Crops, Floats, RunTimes
 
 BANDS = 4
@@ -49,21 +67,37 @@ class MemoryEmbedder:
         """Nothing is held."""
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(slots=True)
 class _Row:
     item: Item
     vector: Floats
     norm: float
     crop: Crop | None
+    added_at: datetime
+
+
+@dataclass(slots=True)
+class _Merged:
+    merge: Merge
+    rows: list[_Row] = field(default_factory=list)
 
 
 class MemoryStore:
     """`GalleryStore` as obvious as it gets: a dict per collection, every search over all rows in float64."""
 
-    def __init__(self) -> None:
+    deriving: Progress | None = None
+
+    def __init__(self, clock: Callable[[], datetime] = _now) -> None:
         self._lock = threading.RLock()  # one call at a time sees and changes the dicts
+        self._clock = clock
         self._collections: dict[str, Collection] = {}
         self._rows: dict[str, dict[str, _Row]] = {}
+        self._merges: dict[str, _Merged] = {}
+        self.audit = MemoryAudit()
         self.jobs = MemoryJobs()
         self.calibrations = MemoryCalibrations(self._lock, self.collection)
 
@@ -87,9 +121,20 @@ class MemoryStore:
     def delete_collection(self, name: str) -> None:
         """As the port says."""
         with self._lock:
-            self._of(name)
+            count = len(self._of(name))
             del self._collections[name], self._rows[name]
+            self._merges.pop(name, None)
             self.calibrations.forget(name)
+            self.audit.append(self._clock(), "delete_collection", name, {"items": count})
+
+    def derive(self) -> None:
+        """Nothing is derived."""
+
+    def keep(self, name: str, retention: Retention) -> Collection:
+        """As the port says."""
+        with self._lock:
+            self._collections[name] = replace(self.collection(name), retention=retention)
+            return self._collections[name]
 
     def count(self, name: str) -> int:
         """As the port says."""
@@ -106,16 +151,34 @@ class MemoryStore:
             units, norms = units_and_norms(vectors, len(kept), collection.dim)
             pixels = checked_crops(crops, len(kept)) if collection.keep_crops else None
             outcomes: list[Outcome] = []
+            persons, changed, now = set[str | None](), dict[str, None](), self._clock()
             for position, item in enumerate(kept):
                 stored = rows.get(item.id)
                 if stored is not None and stored.item == item:
                     outcomes.append("unchanged")
                     continue
                 crop = None if pixels is None else pixels[position].copy()
+                added_at = now if stored is None else stored.added_at
                 # A key that is there already keeps its place in the dict.
-                rows[item.id] = _Row(item, units[position], float(norms[position]), crop)
+                rows[item.id] = _Row(item, units[position], float(norms[position]), crop, added_at)
                 outcomes.append("added" if stored is None else "updated")
+                persons |= {item.person_id, None if stored is None else stored.item.person_id}
+                changed[item.id] = None
+            if changed:
+                details = {outcome: outcomes.count(outcome) for outcome in ("added", "updated")}
+                self.audit.append(now, "add", name, details, changed, persons)
             return outcomes
+
+    def correct(self, name: str, item: Item) -> Item:
+        """As the port says."""
+        (kept,) = checked_items([item])
+        with self._lock:
+            row = self._row(name, item.id)
+            if row.item != kept:
+                persons = {row.item.person_id, kept.person_id}
+                row.item = kept
+                self.audit.append(self._clock(), "correct", name, {"items": 1}, [item.id], persons)
+            return kept
 
     def get(self, name: str, ids: Sequence[str]) -> list[Item | None]:
         """As the port says."""
@@ -147,19 +210,95 @@ class MemoryStore:
     def delete(self, name: str, where: Filter) -> int:
         """As the port says."""
         with self._lock:
-            rows = self._of(name)
-            doomed = [item_id for item_id, row in rows.items() if where.accepts(row.item)]
-            for item_id in doomed:
-                del rows[item_id]
-            return len(doomed)
+            return len(
+                self._remove(name, [row for row in self._of(name).values() if where.accepts(row.item)], "delete")
+            )
 
-    def search(self, name: str, queries: Floats, k: int, where: Filter) -> list[list[Match]]:
+    def erase(self, name: str, where: Filter) -> Erasure:
+        """As the port says."""
+        with self._lock:
+            rows = self._remove(name, [row for row in self._of(name).values() if where.accepts(row.item)], "erase")
+            people = {row.item.person_id for row in rows} | (where.persons or frozenset())
+            merged = self._merges.get(name)
+            if merged and {merged.merge.person_id, merged.merge.into} & people:
+                del self._merges[name]
+            line = self.audit.lines(self.audit.verify().seq - 1)[0]
+            return Erasure(len(rows), line.at, self.audit.verify())
+
+    def expire(self, name: str, now: datetime) -> int:
+        """As the port says."""
+        with self._lock:
+            kept, rows, today = self.collection(name).retention, list(self._of(name).values()), in_utc(now)
+
+            def is_old(row: _Row) -> bool:
+                days = kept.cameras.get(row.item.camera_id or "", kept.keep_days)
+                return days is not None and row.added_at <= today - timedelta(days=days)
+
+            return len(self._remove(name, [row for row in rows if is_old(row)], "expire", today))
+
+    def persons(self, name: str, after: str | None = None, limit: int = 100) -> list[Person]:
+        """As the port says."""
+        check_text("after", after or "")
+        with self._lock:
+            everybody = sorted(
+                {row.item.person_id for row in self._of(name).values() if row.item.person_id is not None}
+            )
+            return [self.person(name, person) for person in everybody if after is None or person > after][:limit]
+
+    def person(self, name: str, person_id: str) -> Person:
+        """As the port says."""
+        with self._lock:
+            own = [row.item for row in self._of(name).values() if row.item.person_id == person_id]
+            if not own:
+                raise UnknownPerson(name, person_id)
+            times = [item.captured_at for item in own if item.captured_at is not None]
+            cameras = sorted({item.camera_id for item in own if item.camera_id is not None})
+            return Person(person_id, len(own), tuple(cameras), min(times, default=None), max(times, default=None))
+
+    def move(self, name: str, where: Filter, person_id: str | None) -> int:
+        """As the port says."""
+        check_text("person_id", person_id or "")
+        with self._lock:
+            rows = [row for row in self._of(name).values() if where.accepts(row.item)]
+            return len(self._move(name, rows, person_id, "move"))
+
+    def merge(self, name: str, person_id: str, into: str) -> Merge:
+        """As the port says."""
+        with self._lock:
+            self.person(name, person_id)
+            self.person(name, into)
+            rows = [row for row in self._of(name).values() if row.item.person_id == person_id]
+            merge = Merge(person_id, into, len(self._move(name, rows, into, "merge")))
+            if person_id != into:
+                self._merges[name] = _Merged(merge, rows)
+            return merge
+
+    def undo_merge(self, name: str) -> Merge:
+        """As the port says."""
+        with self._lock:
+            rows = self._of(name)
+            if name not in self._merges:
+                raise NothingToUndo(name)
+            merged = self._merges.pop(name)
+            merge = merged.merge
+            there = [row for row in merged.rows if rows.get(row.item.id) is row and row.item.person_id == merge.into]
+            return replace(merge, items=len(self._move(name, there, merge.person_id, "undo_merge")))
+
+    def index(self, name: str) -> IndexFacts:
+        """As the port says."""
+        with self._lock:
+            rows = self._of(name).values()
+            return IndexFacts("exact", len(rows), 0, sum(row.vector.nbytes for row in rows), pending=False)
+
+    def search(self, name: str, queries: Floats, k: int, where: Filter, exact: bool = False) -> list[list[Match]]:
         """As the port says."""
         collection, rows = self._accepted(name, where)
         checked = checked_queries(queries, k, collection.dim)
         return [[match for match, _ in _ranked(rows, query[None])][:k] for query in checked]
 
-    def shortlist(self, name: str, crops: Floats, k: int, where: Filter) -> tuple[list[Match], Floats]:
+    def shortlist(
+        self, name: str, crops: Floats, k: int, where: Filter, exact: bool = False
+    ) -> tuple[list[Match], Floats]:
         """As the port says."""
         collection, rows = self._accepted(name, where)
         best = _ranked(rows, checked_person(crops, k, collection.dim))[:k]
@@ -167,7 +306,7 @@ class MemoryStore:
         return [match for match, _ in best], vectors.reshape(len(best), collection.dim)
 
     def search_persons(
-        self, name: str, crops: Floats, k: int, where: Filter, score: PersonScore = "centroid"
+        self, name: str, crops: Floats, k: int, where: Filter, score: PersonScore = "centroid", exact: bool = False
     ) -> list[PersonMatch]:
         """As the port says."""
         collection, rows = self._accepted(name, where)
@@ -187,6 +326,23 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _remove(self, name: str, doomed: list[_Row], action: Action, now: datetime | None = None) -> list[_Row]:
+        for row in doomed:
+            del self._of(name)[row.item.id]
+        if doomed or action == "erase":
+            items, persons = [row.item.id for row in doomed], {row.item.person_id for row in doomed}
+            self.audit.append(now or self._clock(), action, name, {"items": len(doomed)}, items, persons)
+        return doomed
+
+    def _move(self, name: str, rows: Sequence[_Row], person_id: str | None, action: Action) -> list[_Row]:
+        moved = [row for row in rows if row.item.person_id != person_id]
+        persons = {row.item.person_id for row in moved} | {person_id}
+        for row in moved:
+            row.item = replace(row.item, person_id=person_id)
+        if moved:
+            self.audit.append(self._clock(), action, name, {"items": len(moved)}, [r.item.id for r in moved], persons)
+        return moved
 
     def _accepted(self, name: str, where: Filter) -> tuple[Collection, list[_Row]]:
         with self._lock:

@@ -107,6 +107,14 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How many days items stay, from when they came in; None: for ever. A camera's own number goes before the collection's."""
+
+    keep_days: int | None = None
+    cameras: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """A named gallery, bound to the fingerprint of the model variant whose vectors it holds."""
 
@@ -115,6 +123,41 @@ class Collection:
     dim: int
     keep_crops: bool
     created_at: datetime
+    retention: Retention = Retention()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An identity, as its items tell. first_captured, last_captured: of those that have a time."""
+
+    person_id: str
+    items: int
+    cameras: tuple[str, ...]
+    first_captured: datetime | None
+    last_captured: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """What answers searches of a collection. kind: "exact", or "codes" where one-bit codes choose what is scored exactly.
+
+    coded: items with a code; the rest is scanned. bytes: held in memory for searches. pending: whether work on it is under way.
+    """
+
+    kind: Literal["exact", "codes"]
+    items: int
+    coded: int
+    bytes: int
+    pending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Items of one person that became another's."""
+
+    person_id: str
+    into: str
+    items: int
 
 
 @dataclass(frozen=True, slots=True)

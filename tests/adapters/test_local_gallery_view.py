@@ -1,18 +1,39 @@
 """The derived half of the local gallery: views that never change, and answers that do not depend on their segments."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
-from app.adapters.local_gallery.segment import Entries
+from app.adapters.local_gallery.plan import IndexPlan
+from app.adapters.local_gallery.ranking import Ranking
+from app.adapters.local_gallery.segment import Entries, Sequences, Wanted
 from app.adapters.local_gallery.view import LARGEST, View
 from app.core.records import Collection, Filter, Item
 from app.ports import Floats
 
 DIM = 16
-EMPTY = View(Collection("lobby", "print-1", DIM, keep_crops=False, created_at=datetime(2026, 1, 2, tzinfo=UTC)))
+EMPTY = View(Collection("lobby", "print-1", DIM, keep_crops=False, created_at=datetime(2026, 1, 2, tzinfo=UTC)), 1, 0)
 ALL = Filter()
+
+
+class NoDatabase:
+    """Of a view without codes nothing is asked."""
+
+    def wanted(self, where: Filter) -> Wanted:
+        assert where.ids is None
+        return Wanted(where)
+
+    def vectors(self, seqs: Sequences) -> Floats:
+        raise AssertionError
+
+    def pieces(self, seqs: Sequences) -> Iterator[tuple[slice, Floats]]:
+        assert not len(seqs)
+        return iter(())
+
+
+def ranking(view: View) -> Ranking:
+    return Ranking(view, NoDatabase(), IndexPlan(), exact=False)
 
 
 def unit(raw: Floats) -> Floats:
@@ -21,12 +42,12 @@ def unit(raw: Floats) -> Floats:
 
 def entries(seqs: Sequence[int], vectors: Floats) -> Entries:
     norms = np.array([1 + seq % 3 for seq in seqs], dtype=np.float32)
-    return Entries.of(seqs, (Item(str(seq), "sha", f"p{seq % 9}", f"{seq % 4}") for seq in seqs), vectors, norms)
+    return Entries.of(seqs, 1, (Item(str(seq), "sha", f"p{seq % 9}", f"{seq % 4}") for seq in seqs), vectors, norms)
 
 
 def found(view: View, query: Floats, k: int, where: Filter = ALL) -> list[int]:
-    (matches,) = view.search(query[None], k, where)
-    return [int(match.item.id) for match in matches]
+    (hits,) = ranking(view).items(query[None], k, where)
+    return [int(seq) for seq in hits.seqs]
 
 
 def test_a_thousand_changes_answer_as_a_search_over_all_rows() -> None:
@@ -47,9 +68,9 @@ def test_a_thousand_changes_answer_as_a_search_over_all_rows() -> None:
     assert view.count == len(rows)
     for query in unit(rng.standard_normal((5, DIM)).astype(np.float32)):
         scores = pool.astype(np.float64) @ query.astype(np.float64)
-        ranking = sorted(rows, key=lambda seq: (-scores[rows[seq]], seq))
-        assert found(view, query, 40) == ranking[:40]
-        assert found(view, query, 40, Filter(not_camera="2")) == [seq for seq in ranking if seq % 4 != 2][:40]
+        order = sorted(rows, key=lambda seq: (-scores[rows[seq]], seq))
+        assert found(view, query, 40) == order[:40]
+        assert found(view, query, 40, Filter(not_camera="2")) == [seq for seq in order if seq % 4 != 2][:40]
 
 
 def test_persons_are_found_as_over_all_rows_however_many_changed_since_their_sums_were_made() -> None:
@@ -68,7 +89,7 @@ def test_persons_are_found_as_over_all_rows_however_many_changed_since_their_sum
         for seq in gone.tolist():
             del rows[seq]
         for camera in (None, "1"):
-            found = view.search_persons(query, 7, Filter(not_camera=camera), "centroid")
+            found = ranking(view).persons(query, 7, Filter(not_camera=camera), "centroid")
             expected = centroids(rows, query[0], camera)
             assert [(m.person_id, m.items) for m in found] == [row[:2] for row in expected[:7]]
             np.testing.assert_allclose([m.score for m in found], [row[2] for row in expected[:7]], atol=1e-6)
@@ -77,7 +98,7 @@ def test_persons_are_found_as_over_all_rows_however_many_changed_since_their_sum
 def persons(seqs: Sequence[int], vectors: Floats) -> Entries:
     """Rows of 50 persons, in turn, before 3 cameras; every twentieth is nobody's. Row i's raw vector is 1 + i % 7 long."""
     named = (Item(str(i), "sha", None if i % 20 == 19 else f"p{i % 50}", f"{i % 3}") for i in seqs)
-    return Entries.of(seqs, named, vectors, np.array([1 + i % 7 for i in seqs], dtype=np.float32))
+    return Entries.of(seqs, 1, named, vectors, np.array([1 + i % 7 for i in seqs], dtype=np.float32))
 
 
 def centroids(rows: dict[int, Floats], query: Floats, without: str | None) -> list[tuple[str, int, float]]:
@@ -98,8 +119,8 @@ def test_a_view_stays_as_it_was_when_the_next_is_made() -> None:
     assert (EMPTY.count, first.count, second.count) == (0, 4, 3)
     assert found(first, vectors[2], 1) == [3]
     assert found(first, vectors[0], 2) == [1, 2]
-    assert [round(m.score) for m in first.search(vectors[:1], 2, ALL)[0]] == [1, 0]
-    assert [round(m.score) for m in second.search(vectors[:1], 2, ALL)[0]] == [1, 1]
+    assert ranking(first).items(vectors[:1], 2, ALL)[0].scores.tolist() == [1, 0]
+    assert ranking(second).items(vectors[:1], 2, ALL)[0].scores.tolist() == [1, 1]
 
 
 def test_single_inserts_leave_few_segments() -> None:
@@ -113,7 +134,7 @@ def test_single_inserts_leave_few_segments() -> None:
 def test_a_segment_that_is_half_dead_is_written_anew_and_an_empty_one_goes() -> None:
     view = EMPTY.with_entries(entries(range(100), np.eye(DIM, dtype=np.float32)[np.arange(100) % DIM]))
     fewer = view.without(np.arange(60))
-    assert [len(segment.items) for segment in fewer.segments] == [40]
+    assert [len(segment.seqs) for segment in fewer.segments] == [40]
     assert fewer.without(np.arange(100)).segments == ()
 
 

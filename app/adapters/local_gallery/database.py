@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +11,11 @@ from pathlib import Path
 from app.errors import StorageFailed
 
 FILE = "gallery.sqlite3"
+_COPY_AFTER = 2000  # rows: some 8 MB of log where a third of them are vectors
+_PRAGMAS = (
+    "journal_mode = WAL", "synchronous = FULL", "foreign_keys = on", "secure_delete = on", "wal_autocheckpoint = 0",
+    "temp_store = memory",  # nothing of a row in another file
+)  # fmt: skip
 _SENTENCES = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_BUSY: "another program holds a lock on it",
@@ -30,6 +35,7 @@ class Database:
         Raises StorageFailed.
         """
         self._path, self._busy_timeout_s = path, busy_timeout_s
+        self._changes = 0  # rows since the log was copied
         self._turn = threading.Lock()  # one transaction at a time: they share a connection
         self._idle: list[sqlite3.Connection] = []  # readers' connections; append and pop are atomic
         with self._translated():
@@ -44,9 +50,13 @@ class Database:
                 raise
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing: on disk when the block has ended, undone when it raises. Raises StorageFailed."""
+    def transaction(self, then: Callable[[], None] = lambda: None) -> Iterator[sqlite3.Connection]:
+        """All or nothing: on disk when the block has ended, undone when it raises. Raises StorageFailed.
+
+        then: what others are to see as soon as it is on disk; it must not raise.
+        """
         with self._turn, self._translated():
+            before = self._writer.total_changes
             self._writer.execute("begin immediate")
             try:
                 yield self._writer
@@ -55,6 +65,8 @@ class Database:
                 if self._writer.in_transaction:  # SQLite may have undone it itself, on a full disk for one
                     self._writer.execute("rollback")
                 raise
+            then()
+            self._copy_log(self._writer.total_changes - before)
 
     def commit(self) -> None:
         """Put the transaction on disk."""
@@ -74,10 +86,45 @@ class Database:
             finally:
                 self._idle.append(connection)
 
-    def empty_log(self) -> None:
-        """Take what was deleted out of the write-ahead log too. It is a courtesy: a later transaction gets there as well."""
-        with self._turn, suppress(sqlite3.Error):
-            self._writer.execute("pragma wal_checkpoint(truncate)").fetchall()
+    def empty_log(self, surely: bool = False) -> None:
+        """Take what was deleted out of the write-ahead log too.
+
+        It is a courtesy, since a later transaction gets there as well; unless surely: then it waits for readers, and
+        raises StorageFailed where they do not end.
+        """
+        with self._turn, self._translated() if surely else suppress(sqlite3.Error):
+            busy, _, _ = self._writer.execute("pragma wal_checkpoint(truncate)").fetchone()
+            if busy and surely:
+                raise StorageFailed(
+                    f"the database {self._path}: its log could not be emptied while others read; ask again"
+                )
+
+    def rewrite(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """A transaction that may drop tables to which others refer, and puts the like in their place. Raises StorageFailed."""
+        with self._turn, self._translated():
+            self._writer.execute("pragma foreign_keys = off")  # has no effect inside a transaction
+            try:
+                self._writer.execute("begin immediate")
+                try:
+                    work(self._writer)
+                    self.commit()
+                except BaseException:
+                    if self._writer.in_transaction:
+                        self._writer.execute("rollback")
+                    raise
+            finally:
+                self._writer.execute("pragma foreign_keys = on")
+
+    def _copy_log(self, changes: int) -> None:
+        """Now and then, take the log's pages to the database.
+
+        SQLite would do it inside a commit, when others see it already and those who wait for `then` do not.
+        """
+        self._changes += changes
+        if self._changes >= _COPY_AFTER:
+            self._changes = 0
+            with suppress(sqlite3.Error):  # the data is on disk; the next time will do
+                self._writer.execute("pragma wal_checkpoint(passive)").fetchall()
 
     def close(self) -> None:
         """Close all connections. No call follows."""
@@ -89,7 +136,7 @@ class Database:
         timeout, path = self._busy_timeout_s, self._path
         connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
         try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = on", "secure_delete = on"):
+            for pragma in _PRAGMAS:
                 connection.execute(f"pragma {pragma}").fetchall()
         except BaseException:
             connection.close()

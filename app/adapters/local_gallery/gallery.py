@@ -1,87 +1,131 @@
-"""The local gallery: writes go to the database and into a new view; searches read the view that is there."""
+"""The local gallery: writes go to the database and into new views; searches read the view and the database of one moment."""
 
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from app.adapters.checks import (
-    checked_collection,
-    checked_crops,
-    checked_items,
-    checked_person,
-    checked_queries,
-    units_and_norms,
-)
+from app.adapters.checks import checked_collection, checked_crops, checked_items, in_utc, units_and_norms
+from app.adapters.local_gallery import erase, persons_sql
+from app.adapters.local_gallery.audit import LocalAudit
 from app.adapters.local_gallery.calibrations import LocalCalibrations
+from app.adapters.local_gallery.commits import Commits, Views
 from app.adapters.local_gallery.database import FILE, Database
+from app.adapters.local_gallery.deriving import derived
+from app.adapters.local_gallery.index_files import IndexFiles
 from app.adapters.local_gallery.jobs import LocalJobs
+from app.adapters.local_gallery.keeper import Keeper
 from app.adapters.local_gallery.lock import DirectoryLock
+from app.adapters.local_gallery.plan import IndexPlan
+from app.adapters.local_gallery.reads import Reads
 from app.adapters.local_gallery.rows import (
+    COLLECTION_COLUMNS,
     ITEM_COLUMNS,
-    UPSERT,
     condition,
     deflate,
     from_blobs,
     inflate,
-    item_to_row,
     row_to_collection,
     row_to_item,
     seq_of,
-    to_blob,
-    to_text,
 )
-from app.adapters.local_gallery.segment import Entries
+from app.adapters.local_gallery.truth import RowMissing
 from app.adapters.local_gallery.view import View
+from app.adapters.local_gallery.writing import Writing
+from app.core.audit import Erasure
+from app.core.jobs import Progress
 from app.core.preprocess import Crop
-from app.core.records import Collection, Filter, Item, Match, Outcome, PersonMatch, PersonScore
-from app.errors import StorageFailed, UnknownCollection, UnknownItem
+from app.core.records import (
+    Collection,
+    Filter,
+    IndexFacts,
+    Item,
+    Match,
+    Merge,
+    Outcome,
+    Person,
+    PersonMatch,
+    PersonScore,
+    Retention,
+    check_text,
+    is_storable,
+)
+from app.errors import NotReady, StorageFailed, UnknownCollection, UnknownItem, UnknownPerson
 from app.ports import Floats
 
-_COLLECTION = "select name, fingerprint, dim, keep_crops, created_at from collection"
-_CHUNK = 16_384  # rows read at a time when the views are derived: 128 MiB at 2048 numbers
+Answer = TypeVar("Answer")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class LocalGallery:
-    """`GalleryStore` in a directory of its own.
+    """`Store` in a directory of its own."""
 
-    A view is made before its transaction commits and published after: once the data is on disk nothing can fail any more.
-    """
-
-    def __init__(self, directory: Path, open_database: Callable[[Path], Database] = Database) -> None:
-        """Own the directory and derive the views. Raises DataDirectoryBusy, StorageFailed."""
-        self._writing = threading.Lock()  # one write at a time, its view published before the next begins
+    def __init__(
+        self,
+        directory: Path,
+        open_database: Callable[[Path], Database] = Database,
+        derive: bool = True,
+        plan: IndexPlan = IndexPlan(),
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        """Own the directory. derive=False: `derive` is called later. Raises DataDirectoryBusy, StorageFailed."""
+        self._directory, self._plan, self._clock = directory, plan, clock
         self._lock = DirectoryLock(directory)
         try:
             self._database = open_database(directory / FILE)
         except BaseException:
             self._lock.release()
             raise
+        self._views: Views = {}
+        self._deriving: Progress | None = Progress()
+        self._closed = threading.Lock()  # closing happens once
+        self._files = IndexFiles(directory)
+        self._commits = Commits(self._database, lambda: self._views, self._publish)
+        self._keeper = Keeper(self._files, plan, self._view, self._commits.amend)
+        self._reads = Reads(self._database, self._view, plan)
         self.jobs = LocalJobs(self._database)
         self.calibrations = LocalCalibrations(self._database, self._view)
+        self.audit = LocalAudit(self._database)
+        if derive:
+            try:
+                self.derive()
+            except BaseException:
+                self.close()
+                raise
+
+    @property
+    def deriving(self) -> Progress | None:
+        """As the port says."""
+        return self._deriving
+
+    def derive(self) -> None:
+        """As the port says. Raises StorageFailed."""
         try:
-            self._views = _derived(self._database)
-        except BaseException as error:
-            self.close()
-            if isinstance(error, ValueError):
-                raise StorageFailed(f"the database {directory / FILE} is damaged: {error}; restore a copy") from error
-            raise
+            with self._database.reading() as db:
+                db.execute("begin")
+                try:
+                    views = self._derived(db)
+                finally:
+                    db.execute("rollback")
+        except (RowMissing, ValueError) as error:
+            raise StorageFailed(f"the database {self._directory / FILE} is damaged: {error}; restore a copy") from error
+        except OSError as error:
+            raise StorageFailed(f"the index files: {error.strerror or error}") from error
+        self._views, self._deriving = views, None
+        for name in views:
+            self._keeper.changed(name)
 
     def put_collection(self, collection: Collection) -> Collection:
         """As the port says."""
-        c = checked_collection(collection)
-        with self._writing:
-            if c.name not in self._views:
-                row = (c.name, c.fingerprint, c.dim, c.keep_crops, to_text(c.created_at))
-                with self._database.transaction() as db:
-                    columns = "name, fingerprint, dim, keep_crops, created_at"
-                    db.execute(f"insert into collection ({columns}) values (?, ?, ?, ?, ?)", row)
-                self._publish(View(c))
-            return self._views[c.name].collection
+        checked = checked_collection(collection)
+        return self._write(lambda writing: writing.put_collection(checked))
 
     def collection(self, name: str) -> Collection:
         """As the port says."""
@@ -89,16 +133,16 @@ class LocalGallery:
 
     def collections(self) -> list[Collection]:
         """As the port says."""
-        return [view.collection for _, view in sorted(self._views.items())]
+        return [view.collection for _, view in sorted(self._ready().items())]
 
     def delete_collection(self, name: str) -> None:
         """As the port says."""
-        with self._writing:
-            self._view(name)
-            with self._database.transaction() as db:
-                db.execute("delete from collection where name = ?", (name,))
-            self._views = {key: view for key, view in self._views.items() if key != name}
+        self._keeper.forget(self._write(lambda writing: writing.delete_collection(name)))
         self._database.empty_log()
+
+    def keep(self, name: str, retention: Retention) -> Collection:
+        """As the port says."""
+        return self._write(lambda writing: writing.keep(name, retention))
 
     def count(self, name: str) -> int:
         """As the port says."""
@@ -112,31 +156,24 @@ class LocalGallery:
         kept = checked_items(items)
         units, norms = units_and_norms(vectors, len(kept), collection.dim)
         crops = checked_crops(crops, len(kept)) if collection.keep_crops else None
-        pixels = repeat(None, len(kept)) if crops is None else [deflate(crop) for crop in crops]
-        rows = zip(kept, map(to_blob, units), norms.tolist(), pixels, strict=True)
-        with self._writing:
-            view = self._view(name)
-            if view.collection != collection:  # deleted and made anew since the checks
-                raise UnknownCollection(name)
-            with self._database.transaction() as db:
-                collection_id = _id(db, name)
-                written = [_write(db, collection_id, *row) for row in rows]
-                position = {seq: i for i, (outcome, seq) in enumerate(written) if outcome != "unchanged"}
-                places = list(position.values())  # where an id came twice, of the later one
-                fresh = Entries.of(list(position), (kept[i] for i in places), units[places], norms[places])
-                view = view.with_entries(fresh)
-            self._publish(view)
-        return [outcome for outcome, _ in written]
+        pixels = list(repeat(None, len(kept))) if crops is None else [deflate(crop) for crop in crops]
+        return self._write(lambda writing: writing.upsert(collection, kept, units, norms, pixels), name)
+
+    def correct(self, name: str, item: Item) -> Item:
+        """As the port says."""
+        (checked,) = checked_items([item])
+        return self._write(lambda writing: writing.correct(name, checked), name)
 
     def get(self, name: str, ids: Sequence[str]) -> list[Item | None]:
         """As the port says."""
-        found = {row[0]: row_to_item(row) for row in self._rows(name, ITEM_COLUMNS, ids)}
+        found = {row[0]: row_to_item(row) for row in self._rows(name, ITEM_COLUMNS, "item", ids)}
         return [found.get(item_id) for item_id in ids]
 
     def vectors(self, name: str, ids: Sequence[str]) -> tuple[Floats, Floats]:
         """As the port says."""
         dim = self.collection(name).dim
-        found = {item_id: (vector, norm) for item_id, vector, norm in self._rows(name, "id, vector, norm", ids)}
+        rows = self._rows(name, "id, unit, norm", "item join vector using (seq)", ids)
+        found = {item_id: (vector, norm) for item_id, vector, norm in rows}
         for item_id in ids:
             if item_id not in found:
                 raise UnknownItem(name, item_id)
@@ -145,21 +182,16 @@ class LocalGallery:
 
     def crop(self, name: str, item_id: str) -> Crop | None:
         """As the port says."""
-        self._view(name)
-        wanted, values = condition(Filter(ids=frozenset({item_id})))
-        with self._database.reading() as db:
-            sql = f"select pixels from item left join crop using (seq) where collection_id = ? and {wanted}"
-            row = db.execute(sql, (_id(db, name), *values)).fetchone()
-        if row is None:
+        rows = self._rows(name, "pixels", "item left join crop using (seq)", [item_id])
+        if not rows:
             raise UnknownItem(name, item_id)
-        return None if row[0] is None else inflate(row[0])
+        return None if rows[0][0] is None else inflate(rows[0][0])
 
     def scan(self, name: str, where: Filter, after: str | None = None, limit: int = 100) -> list[Item]:
         """As the port says. Raises UnknownItem where there is no item `after`."""
-        self._view(name)
+        collection_id = self._view(name).collection_id
         accepted, values = condition(where)
         with self._database.reading() as db:
-            collection_id = _id(db, name)
             start = 0 if after is None else seq_of(db, collection_id, after)
             if start is None:
                 raise UnknownItem(name, str(after))
@@ -168,100 +200,130 @@ class LocalGallery:
 
     def delete(self, name: str, where: Filter) -> int:
         """As the port says."""
-        accepted, values = condition(where)
-        with self._writing:
-            view = self._view(name)
-            with self._database.transaction() as db:
-                sql = f"delete from item where collection_id = ? and {accepted} returning seq"
-                deleted = db.execute(sql, (_id(db, name), *values)).fetchall()
-                view = view.without(np.array([seq for (seq,) in deleted], dtype=np.int64))
-            self._publish(view)
-        if deleted:
+        removed = self._write(lambda writing: writing.remove(name, where, "delete"), name)
+        if removed.items:
             self._database.empty_log()
-        return len(deleted)
+        return len(removed.items)
 
-    def search(self, name: str, queries: Floats, k: int, where: Filter) -> list[list[Match]]:
-        """As the port says."""
-        view = self._view(name)  # one picture for all queries, whatever is written meanwhile
-        return view.search(checked_queries(queries, k, view.collection.dim), k, where)
+    def erase(self, name: str, where: Filter) -> Erasure:
+        """As the port says. Raises StorageFailed also where the rows are gone and the rest could not be overwritten."""
 
-    def shortlist(self, name: str, crops: Floats, k: int, where: Filter) -> tuple[list[Match], Floats]:
+        def work(writing: Writing) -> Erasure:
+            removed = writing.remove(name, where, "erase")
+            persons = {item.person_id for item in removed.items if item.person_id} | (where.persons or frozenset())
+            erase.forget(writing.db, name, removed.items, persons, writing.now)
+            assert removed.audit is not None
+            return Erasure(len(removed.items), writing.now, removed.audit)
+
+        erasure = self._write(work, name)
+        self._keeper.purge(name)
+        self._database.rewrite(erase.rewrite_items)
+        self._database.empty_log(surely=True)
+        return erasure
+
+    def expire(self, name: str, now: datetime) -> int:
         """As the port says."""
-        view = self._view(name)
-        return view.shortlist(checked_person(crops, k, view.collection.dim), k, where)
+        count = self._write(lambda writing: writing.expire(name), name, in_utc(now))
+        if count:
+            self._database.empty_log()
+        return count
+
+    def persons(self, name: str, after: str | None = None, limit: int = 100) -> list[Person]:
+        """As the port says."""
+        check_text("after", after or "")
+        with self._database.reading() as db:
+            return persons_sql.page(db, self._view(name).collection_id, after, limit)
+
+    def person(self, name: str, person_id: str) -> Person:
+        """As the port says."""
+        collection_id = self._view(name).collection_id
+        with self._database.reading() as db:
+            found = persons_sql.one(db, collection_id, person_id) if is_storable(person_id) else None
+        if found is None:
+            raise UnknownPerson(name, person_id)
+        return found
+
+    def move(self, name: str, where: Filter, person_id: str | None) -> int:
+        """As the port says."""
+        check_text("person_id", person_id or "")
+        return self._write(lambda writing: writing.move(name, where, person_id), name)
+
+    def merge(self, name: str, person_id: str, into: str) -> Merge:
+        """As the port says."""
+        return self._write(lambda writing: writing.merge(name, person_id, into), name)
+
+    def undo_merge(self, name: str) -> Merge:
+        """As the port says."""
+        return self._write(lambda writing: writing.undo_merge(name), name)
+
+    def search(self, name: str, queries: Floats, k: int, where: Filter, exact: bool = False) -> list[list[Match]]:
+        """As the port says."""
+        return self._reads.search(name, queries, k, where, exact)
+
+    def shortlist(
+        self, name: str, crops: Floats, k: int, where: Filter, exact: bool = False
+    ) -> tuple[list[Match], Floats]:
+        """As the port says."""
+        return self._reads.shortlist(name, crops, k, where, exact)
 
     def search_persons(
-        self, name: str, crops: Floats, k: int, where: Filter, score: PersonScore = "centroid"
+        self, name: str, crops: Floats, k: int, where: Filter, score: PersonScore = "centroid", exact: bool = False
     ) -> list[PersonMatch]:
         """As the port says."""
-        view = self._view(name)
-        return view.search_persons(checked_person(crops, k, view.collection.dim), k, where, score)
+        return self._reads.search_persons(name, crops, k, where, score, exact)
+
+    def index(self, name: str) -> IndexFacts:
+        """As the port says."""
+        return self._view(name).facts(self._keeper.pending(name))
 
     def close(self) -> None:
         """As the port says."""
-        with self._writing:
+        with self._closed:
+            self._keeper.close()
             self._database.close()
             self._lock.release()
 
-    def _rows(self, name: str, columns: str, ids: Sequence[str]) -> list[tuple[Any, ...]]:
-        self._view(name)
+    def _write(self, work: Callable[[Writing], Answer], name: str | None = None, now: datetime | None = None) -> Answer:
+        """A write; `name`: of the collection whose view it changes."""
+        self._ready()
+        answer = self._commits.run(lambda db, views: work(Writing(db, views, now or self._clock())))
+        if name is not None:
+            self._keeper.changed(name)
+        return answer
+
+    def _rows(self, name: str, columns: str, tables: str, ids: Sequence[str]) -> list[tuple[Any, ...]]:
+        collection_id = self._view(name).collection_id
         wanted, values = condition(Filter(ids=frozenset(ids)))
         with self._database.reading() as db:
-            sql = f"select {columns} from item where collection_id = ? and {wanted}"
-            return db.execute(sql, (_id(db, name), *values)).fetchall()
+            sql = f"select {columns} from {tables} where collection_id = ? and {wanted}"
+            return db.execute(sql, (collection_id, *values)).fetchall()
 
-    def _publish(self, view: View) -> None:
-        self._views = {**self._views, view.collection.name: view}  # a reader has the old dict or the new one, whole
+    def _publish(self, views: Views) -> None:
+        self._views = views  # a reader has the old dict or the new one, whole
+
+    def _ready(self) -> Views:
+        if self._deriving is not None:
+            p = self._deriving
+            raise NotReady(f"the galleries are being made ready for searches: {p.done} of {p.total} items")
+        return self._views
 
     def _view(self, name: str) -> View:
         try:
-            return self._views[name]
+            return self._ready()[name]
         except KeyError as error:
             raise UnknownCollection(name) from error
 
+    def _derived(self, db: Any) -> Views:
+        rows = db.execute(f"select {COLLECTION_COLUMNS}, id from collection").fetchall()
+        (total,) = db.execute("select count(*) from item").fetchone()
+        self._files.keep_collections({row[-1] for row in rows})
+        done = 0
 
-def _derived(database: Database) -> dict[str, View]:
-    """All views from the database. Raises ValueError where what is stored cannot be read."""
-    with database.reading() as db:
-        collections = [row_to_collection(row) for row in db.execute(_COLLECTION).fetchall()]
-        return {collection.name: _derived_view(db, collection) for collection in collections}
+        def report(more: int) -> None:
+            nonlocal done
+            done += more
+            self._deriving = Progress(done, total)
 
-
-def _derived_view(db: sqlite3.Connection, collection: Collection) -> View:
-    view = View(collection)
-    sql = f"select {ITEM_COLUMNS}, norm, seq, vector from item where collection_id = ? order by seq"
-    for rows in _chunks(db.execute(sql, (_id(db, collection.name),))):
-        items = (row_to_item(row[:-3]) for row in rows)
-        vectors = from_blobs((row[-1] for row in rows), collection.dim)
-        norms = np.array([row[-3] for row in rows], dtype=np.float32)
-        view = view.with_entries(Entries.of([row[-2] for row in rows], items, vectors, norms))
-    return view
-
-
-def _chunks(cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
-    while rows := cursor.fetchmany(_CHUNK):
-        yield rows
-
-
-def _id(db: sqlite3.Connection, name: str) -> int:
-    row = db.execute("select id from collection where name = ?", (name,)).fetchone()
-    if row is None:
-        raise UnknownCollection(name)
-    return int(row[0])
-
-
-def _write(
-    db: sqlite3.Connection, collection_id: int, item: Item, vector: bytes, norm: float, pixels: bytes | None
-) -> tuple[Outcome, int]:
-    """One item into the open transaction; what became of it, and its sequence number."""
-    sql = f"select {ITEM_COLUMNS}, seq from item where collection_id = ? and id = ?"
-    stored = db.execute(sql, (collection_id, item.id)).fetchone()
-    row = item_to_row(item)
-    if stored is not None and stored[:-1] == row:
-        return "unchanged", stored[-1]
-    (seq,) = db.execute(UPSERT, (collection_id, *row, norm, vector)).fetchone()
-    if stored is not None:
-        db.execute("delete from crop where seq = ?", (seq,))
-    if pixels is not None:
-        db.execute("insert into crop (seq, pixels) values (?, ?)", (seq, pixels))
-    return ("added" if stored is None else "updated"), seq
+        report(0)
+        collections = [(row_to_collection(row[:-1]), row[-1]) for row in rows]
+        return {c.name: derived(db, c, number, self._files, self._plan, report) for c, number in collections}

@@ -1,4 +1,4 @@
-"""Exact search over rows that never change. The one module that knows FAISS.
+"""Exact search over rows that never change, by FAISS.
 
 FAISS promises no order among equal scores, and its float32 sums differ in the last bits from those of another kernel. So
 it finds a shortlist that reaches past every score near the k-th, and the shortlist is scored again, row by row in float64.
@@ -34,6 +34,11 @@ class ExactIndex:
     def dim(self) -> int:
         """Numbers of a vector."""
         return int(self._flat.d)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the vectors take."""
+        return int(self._flat.ntotal * self._flat.d * 4)
 
     def vectors(self, rows: Rows) -> Floats:
         """Copies of these rows, float32 [n, dim]."""

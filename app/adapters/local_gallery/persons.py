@@ -5,22 +5,34 @@ from all of its accepted rows. So the answer does not depend on segments, nor on
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from app.adapters.local_gallery.index import NEAR, Mask
-from app.adapters.local_gallery.segment import Segment
+from app.adapters.local_gallery.index import NEAR, ExactIndex, Mask
+from app.adapters.local_gallery.segment import Segment, Sequences
 from app.core.centroids import ROWS, PersonSums, cosine, raw_sum
 from app.core.metrics import Doubles
-from app.core.records import Match, PersonMatch, PersonScore
+from app.core.records import PersonScore
 from app.ports import Floats
 
 Masks = Sequence[tuple[Segment, Mask]]
 _MOST_CHANGED = 32  # persons whose rows are looked at in every search; beyond that all sums are made anew
 _Rows = npt.NDArray[np.int64]  # [4, n]: a person's number, the sequence number, the segment's place, the row in it
+Stored = Callable[[Sequences], Floats]  # unit vectors by sequence number, from the database
+
+
+@dataclass(frozen=True, slots=True)
+class PersonHit:
+    """A person that was found: the sequence number of its best item, and how many of its items count."""
+
+    person_id: str
+    score: float
+    items: int
+    best_seq: int
+    best_score: float
 
 
 class KnownSums:
@@ -67,7 +79,7 @@ class _Sums:
         longest = max(float(segment.norms.max()) for segment in segments)
 
         def raw(places: npt.NDArray[np.int64]) -> Floats:
-            units, norms = _vectors(segments, rows[:, places])
+            units, norms = _vectors(segments, rows[:, places], _none_stored)
             return np.asarray(units * (norms / longest)[:, None], dtype=np.float32)
 
         sums = PersonSums.of(rows[0], camids[starts[rows[2]] + rows[3]], raw, segments[0].index.dim)
@@ -82,20 +94,23 @@ class _Sums:
 
 
 def nearest_by_item(masks: Masks, crops: Floats, k: int) -> set[str]:
-    """Persons among whom the k with the best items are."""
+    """Persons among whom the k with the best items are; of segments without codes."""
     persons = _numbered(text for segment, _ in masks for text in segment.columns.persons.numbers)
     names, wanted = np.array(list(persons), dtype=object), set[str]()
     codes = [np.where(mask, segment.columns.persons.coded(persons), -1) for segment, mask in masks]
     for crop in crops:
         best = np.full(len(persons) + 1, -np.inf)  # its last place is that of rows that do not count
         for (segment, _), code in zip(masks, codes, strict=True):
+            assert isinstance(segment.index, ExactIndex)
             np.maximum.at(best, code, segment.index.cosines(crop).astype(np.float64))
         best = best[:-1]
         wanted.update(names[(best > -np.inf) & (best >= _kth(best, k) - 2 * NEAR)].tolist())
     return wanted
 
 
-def ranked(masks: Masks, crops: Floats, k: int, score: PersonScore, wanted: set[str] | None) -> list[PersonMatch]:
+def ranked(
+    masks: Masks, crops: Floats, k: int, score: PersonScore, wanted: set[str] | None, stored: Stored
+) -> list[PersonHit]:
     """The k best persons of those wanted (None: of all), scored by the rows that count."""
     segments, wide = [segment for segment, _ in masks], list(crops.astype(np.float64))
     everybody = (name for segment in segments for name in segment.columns.persons.numbers)
@@ -105,25 +120,24 @@ def ranked(masks: Masks, crops: Floats, k: int, score: PersonScore, wanted: set[
     found = []
     for own in np.split(rows[:, order], np.flatnonzero(np.diff(rows[0, order])) + 1, axis=1):
         if own.shape[1]:
-            found.append((_scored(segments, own, wide, names[own[0, 0]], score), own[1, 0]))
+            vectors = (_vectors(segments, piece, stored) for piece in _pieces(own))
+            found.append((_scored(vectors, own[1], wide, names[own[0, 0]], score), own[1, 0]))
     found.sort(key=lambda pair: (-pair[0].score, pair[1]))
-    return [match for match, _ in found[:k]]
+    return [hit for hit, _ in found[:k]]
 
 
 def _scored(
-    segments: Sequence[Segment], rows: _Rows, crops: Sequence[Doubles], name: str, by: PersonScore
-) -> PersonMatch:
-    """One person by its rows, which are in the order added."""
+    vectors: Iterable[tuple[Floats, Floats]], seqs: Sequences, crops: Sequence[Doubles], name: str, by: PersonScore
+) -> PersonHit:
+    """One person by its rows' unit vectors and norms, which come in the order added."""
     total, cosines = np.zeros(len(crops[0])), list[float]()
-    for piece in _pieces(rows):
-        units, norms = _vectors(segments, piece)
+    for units, norms in vectors:
         total += raw_sum(units, norms)
         # One dot product per row and crop: equal vectors get equal scores, wherever they lie.
         cosines += [max(float(vector @ crop) for crop in crops) for vector in units.astype(np.float64)]
     first = int(np.argmax(cosines))
-    item = segments[rows[2, first]].items[rows[3, first]]
-    best = Match(item, min(1.0, max(-1.0, cosines[first])))
-    return PersonMatch(name, cosine(total, crops) if by == "centroid" else best.score, rows.shape[1], best)
+    best = min(1.0, max(-1.0, cosines[first]))
+    return PersonHit(name, cosine(total, crops) if by == "centroid" else best, len(seqs), int(seqs[first]), best)
 
 
 def _rows_of(masks: Masks, persons: dict[str, int]) -> _Rows:
@@ -136,15 +150,19 @@ def _rows_of(masks: Masks, persons: dict[str, int]) -> _Rows:
     return np.concatenate(found, axis=1)
 
 
-def _vectors(segments: Sequence[Segment], rows: _Rows) -> tuple[Floats, Floats]:
-    """Unit vectors and raw norms of some rows, at least one."""
+def _vectors(segments: Sequence[Segment], rows: _Rows, stored: Stored) -> tuple[Floats, Floats]:
+    """Unit vectors and raw norms of some rows, at least one; those that have codes alone come from the database."""
     units = np.empty((rows.shape[1], segments[0].index.dim), dtype=np.float32)
     norms = np.empty(rows.shape[1], dtype=np.float32)
     for place in np.unique(rows[2]).tolist():
-        here = rows[2] == place
-        units[here] = segments[place].index.vectors(rows[3, here])
+        here, index = rows[2] == place, segments[place].index
+        units[here] = index.vectors(rows[3, here]) if isinstance(index, ExactIndex) else stored(rows[1, here])
         norms[here] = segments[place].norms[rows[3, here]]
     return units, norms
+
+
+def _none_stored(seqs: Sequences) -> Floats:
+    raise RuntimeError("sums are made of vectors in memory alone")
 
 
 def _pieces(rows: _Rows) -> Iterator[_Rows]:

@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 
 from app.core.preprocess import HEIGHT, WIDTH, Crop
-from app.core.records import Collection, Filter, Item, is_storable
+from app.core.records import Collection, Filter, Item, Retention, is_storable
 from app.ports import Floats
 
 ITEM_COLUMNS = "id, sha256, person_id, camera_id, captured_at, source, attributes"
+COLLECTION_COLUMNS = "name, fingerprint, dim, keep_crops, created_at, keep_days, camera_keep_days"
 UPSERT = f"""
-insert into item (collection_id, {ITEM_COLUMNS}, norm, vector) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+insert into item (collection_id, {ITEM_COLUMNS}, norm, revision, added_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (collection_id, id) do update set sha256 = excluded.sha256, person_id = excluded.person_id,
     camera_id = excluded.camera_id, captured_at = excluded.captured_at, source = excluded.source,
-    attributes = excluded.attributes, norm = excluded.norm, vector = excluded.vector
+    attributes = excluded.attributes, norm = excluded.norm, revision = excluded.revision
 returning seq
 """
+UPSERT_VECTOR = "insert into vector (seq, unit) values (?, ?) on conflict (seq) do update set unit = excluded.unit"
 
 
 def item_to_row(item: Item) -> tuple[object, ...]:
@@ -35,13 +37,22 @@ def row_to_item(row: tuple[Any, ...]) -> Item:
     """From ITEM_COLUMNS."""
     item_id, sha256, person_id, camera_id, captured_at, source, attributes = row
     instant = None if captured_at is None else datetime.fromisoformat(captured_at)
-    return Item(item_id, sha256, _shared(person_id), _shared(camera_id), instant, source, json.loads(attributes))
+    said = {} if attributes == "{}" else json.loads(attributes)
+    return Item(item_id, sha256, _shared(person_id), _shared(camera_id), instant, source, said)
+
+
+def collection_to_row(collection: Collection) -> tuple[object, ...]:
+    """In the order of COLLECTION_COLUMNS."""
+    c, kept = collection, collection.retention
+    cameras = json.dumps(dict(kept.cameras), sort_keys=True)
+    return c.name, c.fingerprint, c.dim, c.keep_crops, to_text(c.created_at), kept.keep_days, cameras
 
 
 def row_to_collection(row: tuple[Any, ...]) -> Collection:
-    """From name, fingerprint, dim, keep_crops, created_at."""
-    name, fingerprint, dim, keep_crops, created_at = row
-    return Collection(name, fingerprint, dim, bool(keep_crops), datetime.fromisoformat(created_at))
+    """From COLLECTION_COLUMNS."""
+    name, fingerprint, dim, keep_crops, created_at, keep_days, cameras = row
+    retention = Retention(keep_days, json.loads(cameras))
+    return Collection(name, fingerprint, dim, bool(keep_crops), datetime.fromisoformat(created_at), retention)
 
 
 def to_text(instant: datetime) -> str:

@@ -2,7 +2,7 @@
 
 Rows lie in segments that never change. An upsert appends a small segment; neighbours are joined when the newer is no
 longer small beside the older, so that a row is copied a few times at most, and never into a segment that is too large to
-copy. A removed or replaced row is marked dead in a new mask; a segment that is half dead is written anew.
+copy. A removed or replaced row is marked dead in a new mask. What has codes is joined and swept by the keeper.
 """
 
 from collections.abc import Sequence
@@ -10,20 +10,25 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from app.adapters.local_gallery.index import Mask
-from app.adapters.local_gallery.persons import KnownSums, nearest_by_item, ranked
-from app.adapters.local_gallery.segment import Entries, Segment, Sequences
-from app.core.records import Collection, Filter, Match, PersonMatch, PersonScore
-from app.ports import Floats
+from app.adapters.local_gallery.codes import CodeIndex
+from app.adapters.local_gallery.index import ExactIndex, Mask, Rows
+from app.adapters.local_gallery.persons import KnownSums
+from app.adapters.local_gallery.segment import Entries, Segment, Sequences, Wanted, joined_index
+from app.core.records import Collection, IndexFacts
 
-LARGEST = 65_536  # rows of a segment: 512 MiB at 2048 numbers, the most that a join copies
+LARGEST = 65_536  # rows of a segment that is searched exactly: 512 MiB at 2048 numbers, the most that a join copies
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A collection at one moment. `sums` are its persons', as far as they are known; they are no part of what it is."""
+    """A collection as it was at one revision. `sums` are its persons', as far as known; they are no part of what it is.
+
+    collection_id, revision: the database's, by which a reader sees whether both speak of the same moment.
+    """
 
     collection: Collection
+    collection_id: int
+    revision: int
     segments: tuple[Segment, ...] = ()
     sums: KnownSums = field(default_factory=KnownSums, compare=False, repr=False)
 
@@ -32,35 +37,19 @@ class View:
         """Items."""
         return sum(segment.count for segment in self.segments)
 
-    def search(self, queries: Floats, k: int, where: Filter) -> list[list[Match]]:
-        """For each unit query float32 [n, dim] the k best accepted items, best first, ties in the order added."""
-        masks = self.masks(where)
-        return [[hit.match() for hit in _best(query, k, masks)] for query in queries]
-
-    def shortlist(self, crops: Floats, k: int, where: Filter) -> tuple[list[Match], Floats]:
-        """The k items that are best for any of the crops, unit float32 [n, dim], and their unit vectors."""
-        masks, best = self.masks(where), dict[int, _Hit]()
-        # Whoever is among the k best over all crops is among the k best for the crop that it is nearest to.
-        for hit in (hit for crop in crops for hit in _best(crop, k, masks)):
-            if hit.seq not in best or hit.score > best[hit.seq].score:
-                best[hit.seq] = hit
-        hits = sorted(best.values(), key=_Hit.place)[:k]
-        vectors = [np.empty((0, crops.shape[1]), dtype=np.float32)]
-        vectors += [hit.segment.index.vectors(np.array([hit.row])) for hit in hits]
-        return [hit.match() for hit in hits], np.concatenate(vectors)
-
-    def search_persons(self, crops: Floats, k: int, where: Filter, score: PersonScore) -> list[PersonMatch]:
-        """The k persons that are best for any of the crops, unit float32 [n, dim]."""
-        masks, wanted = self.masks(where), None
-        if score == "best":
-            wanted = nearest_by_item(masks, crops, k)
-        elif where == Filter(not_camera=where.not_camera):
-            wanted = self.sums.nearest(self.segments, crops, k, where.not_camera)
-        return ranked(masks, crops, k, score, wanted)
-
-    def masks(self, where: Filter) -> list[tuple[Segment, Mask]]:
+    def masks(self, wanted: Wanted) -> list[tuple[Segment, Mask]]:
         """The segments, each with its rows that count."""
-        return [(segment, segment.accepted(where)) for segment in self.segments]
+        return [(segment, segment.accepted(wanted)) for segment in self.segments]
+
+    def facts(self, pending: bool) -> IndexFacts:
+        """What answers searches."""
+        coded = sum(segment.count for segment in self.segments if segment.coded)
+        size = sum(segment.bytes for segment in self.segments)
+        return IndexFacts("codes" if coded else "exact", self.count, coded, size, pending)
+
+    def at(self, revision: int) -> "View":
+        """The same rows, at this revision."""
+        return replace(self, revision=revision)
 
     def with_entries(self, entries: Entries) -> "View":
         """The view after an upsert: rows of the same sequence numbers are replaced."""
@@ -72,48 +61,49 @@ class View:
 
     def without(self, seqs: Sequences) -> "View":
         """The view after a removal."""
-        gone = (segment.items[row].person_id for segment in self.segments for row in segment.rows(seqs).tolist())
-        sums = self.sums.changed(gone)
-        return replace(self, segments=tuple(s for s in (s.without(seqs) for s in self.segments) if s.count), sums=sums)
+        segments = tuple(segment for segment in (s.without(seqs) for s in self.segments) if segment.count)
+        return replace(self, segments=segments, sums=self.sums.changed(self._persons(seqs)))
+
+    def relabelled(self, seqs: Sequences, person_id: str | None) -> "View":
+        """The view after these rows have become another person's."""
+        changed = self._persons(seqs) | {person_id}
+        segments = tuple(segment.relabelled(seqs, person_id) for segment in self.segments)
+        return replace(self, segments=segments, sums=self.sums.changed(changed))
+
+    def closed(self) -> "View":
+        """The same rows, no newer one joining them."""
+        return replace(self, segments=tuple(replace(segment, closed=True) for segment in self.segments))
+
+    def swept(self) -> "View":
+        """The same rows, in memory no trace of others but in segments with codes."""
+        kept = (s if s.coded or s.count == len(s.alive) else s.swept() for s in self.segments)
+        return replace(self, segments=tuple(kept), sums=KnownSums())
+
+    def replaced(self, old: Sequence[tuple[Segment, Rows]], index: ExactIndex | CodeIndex) -> "View | None":
+        """The view with these rows of segments in one, whatever was removed or renamed since; None where one is gone."""
+        now = {segment.origin: segment for segment in self.segments}
+        if any(segment.origin not in now for segment, _ in old):
+            return None
+        origins = {segment.origin for segment, _ in old}
+        joined = Segment.joined([(now[segment.origin], rows) for segment, rows in old], index)
+        rest = tuple(segment for segment in self.segments if segment.origin not in origins)
+        return replace(self, segments=(joined, *rest) if joined.coded else (*rest, joined))
+
+    def _persons(self, seqs: Sequences) -> set[str | None]:
+        return {person for segment in self.segments for person in segment.persons_of(segment.rows(seqs))}
 
 
-@dataclass(frozen=True, slots=True)
-class _Hit:
-    score: float
-    seq: int
-    segment: Segment
-    row: int
-
-    def place(self) -> tuple[float, int]:
-        """Best first, ties in the order added."""
-        return -self.score, self.seq
-
-    def match(self) -> Match:
-        return Match(self.segment.items[self.row], self.score)
-
-
-def _best(query: Floats, k: int, masks: Sequence[tuple[Segment, Mask]]) -> list[_Hit]:
-    found: list[_Hit] = []
-    for segment, mask in masks:
-        rows, scores = segment.index.search(query, k, mask)
-        for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
-            found.append(_Hit(score, int(segment.seqs[row]), segment, row))
-    return sorted(found, key=_Hit.place)[:k]
-
-
-def _joined(segments: list[Segment]) -> tuple[Segment, ...]:
-    """The last segments as one, as long as the older is no longer large beside what is newer."""
+def _joined(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """The last segments as one, as long as the older is open, and no longer large beside what is newer."""
     first, count = len(segments) - 1, segments[-1].count
-    while first and segments[first - 1].count <= 2 * count and segments[first - 1].count + count <= LARGEST:
+    while first and _joins(segments[first - 1], count):
         first -= 1
         count += segments[first].count
     if first == len(segments) - 1:
         return tuple(segments)
-    parts = [segment.entries() for segment in segments[first:]]
-    entries = Entries.of(
-        np.concatenate([part.seqs for part in parts]).tolist(),
-        (item for part in parts for item in part.items),
-        np.concatenate([part.vectors for part in parts]),
-        np.concatenate([part.norms for part in parts]),
-    )
-    return (*segments[:first], Segment.of(entries))
+    parts = [(segment, np.flatnonzero(segment.alive)) for segment in segments[first:]]
+    return (*segments[:first], Segment.joined(parts, joined_index(parts)))
+
+
+def _joins(older: Segment, count: int) -> bool:
+    return not older.closed and older.count <= 2 * count and older.count + count <= LARGEST

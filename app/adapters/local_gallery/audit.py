@@ -1,0 +1,102 @@
+"""`AuditTrail` in the gallery's database; lines are written inside the transaction of which they tell."""
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from app.adapters.local_gallery.database import Database
+from app.adapters.local_gallery.rows import to_text
+from app.core.audit import DIGEST_BYTES, GENESIS, Action, AuditHead, AuditLine, chained, digest, first_break
+from app.errors import AuditBroken
+
+_COLUMNS = "seq, at, action, collection, details, items, persons, hash"
+_PAGE = 1000
+
+
+class LocalAudit:
+    """As the port says."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def lines(self, after: int = 0, limit: int | None = 100) -> list[AuditLine]:
+        """As the port says."""
+        with self._database.reading() as db:
+            sql = f"select {_COLUMNS} from audit where seq > ? order by seq limit ?"
+            rows = db.execute(sql, (after, -1 if limit is None else limit)).fetchall()
+        return [_from_row(row) for row in rows]
+
+    def about(self, collection: str, item_id: str | None = None, person_id: str | None = None) -> list[AuditLine]:
+        """As the port says."""
+        with self._database.reading() as db:
+            key = _stored_key(db)
+        if key is None:
+            return []
+        item = None if item_id is None else digest(key, "item", collection, item_id)
+        person = None if person_id is None else digest(key, "person", collection, person_id)
+        return [line for line in self._all() if item in line.items or person in line.persons]
+
+    def verify(self) -> AuditHead:
+        """As the port says."""
+        try:
+            head, broken = first_break(self._all())
+        except (TypeError, ValueError) as error:
+            raise AuditBroken(f"a line of the audit cannot be read: {error}") from error
+        if broken is not None:
+            raise AuditBroken(f"line {broken} of the audit does not fit the one before it, number {head.seq}")
+        return head
+
+    def _all(self) -> Iterator[AuditLine]:
+        after = 0
+        while page := self.lines(after, _PAGE):
+            yield from page
+            after = page[-1].seq
+
+
+def append(
+    db: sqlite3.Connection,
+    at: datetime,
+    action: Action,
+    collection: str,
+    details: Mapping[str, str | int],
+    items: Iterable[str] = (),
+    persons: Iterable[str | None] = (),
+) -> AuditHead:
+    """A line in the open transaction, about these ids. Returns what the chain then ends with."""
+    key = _stored_key(db)
+    if key is None:
+        key = secrets.token_bytes(32)
+        db.execute("insert into secret (name, value) values ('audit', ?)", (key,))
+    row = db.execute("select seq, hash from audit order by seq desc limit 1").fetchone()
+    seq, before = row or (0, GENESIS)
+    of_items = [digest(key, "item", collection, item) for item in items]
+    named = sorted({person for person in persons if person is not None})
+    of_persons = [digest(key, "person", collection, person) for person in named]
+    line = chained(before, seq + 1, at, action, collection, details, of_items, of_persons)
+    db.execute(f"insert into audit ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?)", _to_row(line))
+    return AuditHead(line.seq, line.hash)
+
+
+def _stored_key(db: sqlite3.Connection) -> bytes | None:
+    row = db.execute("select value from secret where name = 'audit'").fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _to_row(line: AuditLine) -> tuple[object, ...]:
+    details = json.dumps(dict(line.details), sort_keys=True)
+    items, persons = b"".join(line.items), b"".join(line.persons)
+    return line.seq, to_text(line.at), line.action, line.collection, details, items, persons, line.hash
+
+
+def _from_row(row: tuple[Any, ...]) -> AuditLine:
+    seq, at, action, collection, details, items, persons, hash_ = row
+    return AuditLine(
+        seq, datetime.fromisoformat(at), action, collection, json.loads(details), _cut(items), _cut(persons), hash_
+    )
+
+
+def _cut(digests: bytes) -> tuple[bytes, ...]:
+    return tuple(digests[start : start + DIGEST_BYTES] for start in range(0, len(digests), DIGEST_BYTES))

@@ -1,0 +1,127 @@
+"""One-bit codes of rows that never change: they choose what is then scored exactly. With `index.py` the only user of FAISS.
+
+RaBitQ (Gao and Long, 2024) as FAISS's IndexIVFRaBitQFastScan with a single list has it: that one takes an ID selector, which
+the index without lists refuses. Codes are taken around a centre, which is fixed with the first rows; codes around the same
+centre can be joined without their vectors.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from app.adapters.local_gallery.index import Mask, Rows
+from app.ports import Floats
+
+Estimates = npt.NDArray[np.float32]
+_WIPE = 64  # rows: two of the blocks of 32 in which FAISS packs codes
+
+
+class CodeIndex:
+    """Codes in memory, immutable after its making. Row i has the number `ids[i]` inside FAISS; numbers ascend."""
+
+    def __init__(self, codes: faiss.IndexIVFRaBitQFastScan, ids: Rows) -> None:
+        self._codes, self._ids = codes, ids
+
+    @classmethod
+    def of(cls, parts: Iterable[Floats], centre: Floats) -> "CodeIndex":
+        """Of unit vectors float32 [n, dim], in pieces, around float32 [dim]."""
+        codes = _empty(centre)
+        for part in parts:
+            codes.add(np.ascontiguousarray(part))
+        return cls(codes, np.arange(codes.ntotal, dtype=np.int64))
+
+    @classmethod
+    def read(cls, stored: npt.NDArray[np.uint8], ids: Rows) -> "CodeIndex":
+        """What `stored` gave. Raises ValueError."""
+        try:
+            codes = faiss.deserialize_index(stored)
+        except RuntimeError as error:  # FAISS's own exceptions arrive as that
+            raise ValueError(str(error)) from error
+        if not isinstance(codes, faiss.IndexIVFRaBitQFastScan) or codes.ntotal != len(ids):
+            raise ValueError(f"{type(codes).__name__} of {codes.ntotal} rows, not codes of {len(ids)}")
+        return cls(codes, ids)
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple["CodeIndex", Rows]]) -> "CodeIndex":
+        """These rows (ascending) of some indexes around the same centre, one after another."""
+        (part, rows), *others = parts
+        whole = part._only(rows)
+        codes, ids = whole._codes, [whole._ids]
+        first = int(whole._ids[-1]) + 1 if len(rows) else 0
+        for part, rows in others:
+            kept = part._only(rows)
+            codes.merge_from(kept._codes, first)
+            ids.append(kept._ids + first)
+            first = int(ids[-1][-1]) + 1 if len(rows) else first
+        return cls(codes, np.concatenate(ids))
+
+    @property
+    def dim(self) -> int:
+        """Numbers of a vector."""
+        return int(self._codes.d)
+
+    @property
+    def centre(self) -> Floats:
+        """What the codes are taken around, float32 [dim]."""
+        return np.asarray(self._codes.quantizer.reconstruct(0), dtype=np.float32)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the codes take."""
+        return int(self._codes.ntotal * (self._codes.code_size + 8)) + self._ids.nbytes
+
+    @property
+    def ids(self) -> Rows:
+        """The rows' numbers inside FAISS."""
+        return self._ids
+
+    def stored(self) -> npt.NDArray[np.uint8]:
+        """As bytes for a file; `ids` belongs to it."""
+        return np.asarray(faiss.serialize_index(self._codes))
+
+    def search(self, query: Floats, count: int, accepted: Mask) -> tuple[Rows, Estimates]:
+        """About the `count` accepted rows that are nearest to a unit query float32 [dim], and estimates of their cosines."""
+        count = min(count, int(np.count_nonzero(accepted)))
+        if not count:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+        mask = accepted
+        if len(self._ids) and self._ids[-1] + 1 != len(self._ids):
+            mask = np.zeros(int(self._ids[-1]) + 1, dtype=bool)
+            mask[self._ids] = accepted
+        bitmap = np.packbits(mask, bitorder="little")
+        # The selector points into `bitmap`, the parameters at the selector: all three must live as long as the search.
+        selector = faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]  # the stub is the C++ form
+        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=1)  # type: ignore[call-arg]  # likewise
+        squares, found = self._codes.search(query[None], count, params=parameters)
+        found, squares = found[0][found[0] >= 0], squares[0][found[0] >= 0]
+        return np.searchsorted(self._ids, found), np.asarray(1 - squares / 2, dtype=np.float32)
+
+    def _only(self, rows: Rows) -> "CodeIndex":
+        """A copy with these rows alone."""
+        codes: faiss.IndexIVFRaBitQFastScan = faiss.clone_index(self._codes)  # type: ignore[assignment]  # of the same class
+        ids = self._ids[rows]
+        gone = np.setdiff1d(self._ids, ids, assume_unique=True)
+        if len(gone):
+            codes.remove_ids(gone)  # type: ignore[arg-type]  # the stub is the C++ form
+            _wipe(codes)
+        return CodeIndex(codes, ids)
+
+
+def _empty(centre: Floats) -> faiss.IndexIVFRaBitQFastScan:
+    quantizer = faiss.IndexFlatL2(len(centre))
+    quantizer.add(np.ascontiguousarray(centre[None]))
+    codes = faiss.IndexIVFRaBitQFastScan(quantizer, len(centre), 1, faiss.METRIC_L2)
+    codes.referenced_objects = [quantizer]  # type: ignore[attr-defined]  # FAISS keeps a bare pointer
+    codes.is_trained = True  # a single list's centre is all that training would find
+    return codes
+
+
+def _wipe(codes: faiss.IndexIVFRaBitQFastScan) -> None:
+    """Overwrite what FAISS leaves of removed rows: it moves the last rows into the holes, and their old places stay."""
+    first = 2**40  # far from any row's number
+    filler = np.repeat(np.asarray(codes.quantizer.reconstruct(0), dtype=np.float32)[None] + 1, _WIPE, axis=0)
+    numbers = np.arange(first, first + _WIPE, dtype=np.int64)
+    codes.add_with_ids(filler, numbers)
+    codes.remove_ids(numbers)  # type: ignore[arg-type]  # likewise
