@@ -16,6 +16,7 @@ ReidError
 |   `-- UnknownJob
 |-- Conflict 409
 |   |-- TooFewLabels          to say what a score means
+|   |-- PersonExists          a new name is somebody's already
 |   |-- NothingToUndo         no merge was made, or it was undone
 |   |-- FingerprintMismatch   vectors of two models must not meet
 |   `-- ForeignVectors        vectors were brought that another model made
@@ -171,6 +172,15 @@ class TooFewLabels(Conflict):
     """Too few persons are labelled to say what a score means."""
 
     code = "too_few_labels"
+
+
+class PersonExists(Conflict):
+    """The new name is somebody's already."""
+
+    code = "person_exists"
+
+    def __init__(self, collection: str, person_id: str) -> None:
+        super().__init__(f"collection {collection!r} has somebody called {person_id!r}; merge the two if they are one")
 
 
 class NothingToUndo(Conflict):

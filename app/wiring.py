@@ -23,7 +23,9 @@ from app.service.galleries import Galleries
 from app.service.ingest import Ingest
 from app.service.jobs import Jobs
 from app.service.model import LoadedModel
+from app.service.persons import Persons
 from app.service.readiness import GoldenProof, Readiness
+from app.service.retention import Sweeper
 from app.service.search import Search
 from app.service.service import Service
 from app.service.telemetry import Telemetry
@@ -93,7 +95,7 @@ def open_store(settings: Settings) -> Store:
     """The local gallery in the data directory."""
     from app.adapters.local_gallery import LocalGallery
 
-    return LocalGallery(settings.data_dir)
+    return LocalGallery(settings.data_dir, derive=False)
 
 
 def open_memory_store() -> Store:
@@ -137,8 +139,10 @@ def build_service(
         evaluate=evaluate,
         calibrations=calibrations,
         jobs=jobs,
+        persons=Persons(store),
+        retention=Sweeper(store, lambda: datetime.now(UTC)),
         telemetry=telemetry,
-        readiness=Readiness(engine),
+        readiness=Readiness(engine, lambda: store.deriving),
         pool=pool,
         facts=facts(),
     )
@@ -186,8 +190,8 @@ async def open_variant(
             await engine.start()
         except SetupError as error:
             raise BadField("variant", str(error)) from error
-        if not Readiness(engine).ready:
-            raise DeviceFailed(f"variant {variant!r} cannot be used: {Readiness(engine).sentence}")
+        if not Readiness(engine, lambda: None).ready:
+            raise DeviceFailed(f"variant {variant!r} cannot be used: {Readiness(engine, lambda: None).sentence}")
         yield Embedding(engine, pool, limits), loaded_model(directory, chosen)
     finally:
         await engine.close()

@@ -76,6 +76,11 @@ class Server(uvicorn.Server):
         """Take none: uvicorn would raise them again at its end, before the gallery is closed."""
         yield
 
+    def stop_where_it_failed(self, warming: "asyncio.Task[None]") -> None:
+        """A start that fails ends the server; whoever waits for the task is told why."""
+        if not warming.cancelled() and warming.exception() is not None:
+            self.should_exit = True
+
     def stop_on(self, release: Callable[[], None], *signals: signal.Signals) -> list[signal.Signals]:
         """Stop gracefully at the first of these signals, at once at the next; the list fills with those that came.
 
@@ -100,6 +105,7 @@ async def run_server(app: FastAPI, service: Service, settings: Settings) -> None
         server = Server(app)
         came = server.stop_on(service.jobs.release, signal.SIGINT, signal.SIGTERM)
         warming = asyncio.create_task(_warm_up(service))
+        warming.add_done_callback(server.stop_where_it_failed)
         notes.print(f"serving on http://{settings.host}:{door.getsockname()[1]}  ({service.model.label})")
         await server.serve(sockets=[door])
         warming.cancel()  # closing gives up whatever it still waits for

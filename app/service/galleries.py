@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.core.preprocess import Crop
-from app.core.records import Collection, Filter, Item
+from app.core.records import Collection, Filter, IndexFacts, Item, Retention
 from app.errors import BadField, FingerprintMismatch, UnknownCollection, UnknownItem
 from app.ports import GalleryStore
 
@@ -18,10 +18,11 @@ MAX_PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A collection and how many items it holds."""
+    """A collection, how many items it holds, and what answers its searches."""
 
     collection: Collection
     items: int
+    index: IndexFacts
 
 
 class Galleries:
@@ -30,22 +31,27 @@ class Galleries:
     def __init__(self, store: GalleryStore, fingerprint: str, dim: int, clock: Callable[[], datetime]) -> None:
         self._store, self._fingerprint, self._dim, self._clock = store, fingerprint, dim, clock
 
-    async def put(self, name: str, keep_crops: bool | None) -> tuple[Described, bool]:
+    async def put(
+        self, name: str, keep_crops: bool | None, retention: Retention | None = None
+    ) -> tuple[Described, bool]:
         """Create a collection for the loaded model, or find it; and whether it was created.
 
-        Raises BadField for a name that cannot be one, or for another `keep_crops` than the collection was made with.
+        Raises BadField for a name that cannot be one, or for other settings than those of the collection that is there.
         """
         if not _NAME.fullmatch(name):
             raise BadField(
                 "collection",
                 f"{name!r}: 1 to 64 of letters, digits, '.', '_', '-', beginning with one of the first two",
             )
-        wanted = Collection(name, self._fingerprint, self._dim, bool(keep_crops), self._clock())
+        kept = Retention() if retention is None else retention
+        wanted = Collection(name, self._fingerprint, self._dim, bool(keep_crops), self._clock(), kept)
         stored = await asyncio.to_thread(self._store.put_collection, wanted)
         if keep_crops is not None and stored.keep_crops != keep_crops:
             raise BadField(
                 "keep_crops", f"collection {name!r} was made with {str(stored.keep_crops).lower()} and keeps it"
             )
+        if retention is not None and stored.retention != retention:
+            raise BadField("keep_days", f"collection {name!r} is there with other days; PATCH changes them")
         return await self._describe(stored), stored == wanted  # another caller's has another instant
 
     async def get(self, name: str) -> Described:
@@ -59,6 +65,10 @@ class Galleries:
             with suppress(UnknownCollection):
                 described.append(await self._describe(collection))
         return described
+
+    async def keep(self, name: str, retention: Retention) -> Described:
+        """Change how long items stay."""
+        return await self._describe(await asyncio.to_thread(self._store.keep, name, retention))
 
     async def delete(self, name: str) -> None:
         """Remove a collection with everything in it."""
@@ -95,5 +105,10 @@ class Galleries:
         if not await asyncio.to_thread(self._store.delete, name, Filter(ids=frozenset({item_id}))):
             raise UnknownItem(name, item_id)
 
+    async def remove_all(self, name: str, where: Filter) -> int:
+        """Remove the items that the filter accepts; returns how many."""
+        return await asyncio.to_thread(self._store.delete, name, where)
+
     async def _describe(self, collection: Collection) -> Described:
-        return Described(collection, await asyncio.to_thread(self._store.count, collection.name))
+        index = await asyncio.to_thread(self._store.index, collection.name)
+        return Described(collection, index.items, index)

@@ -2,10 +2,12 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
+from app.core.jobs import Progress
 from app.core.manifest import GOLDEN_COSINE
 from app.core.metrics import unit
 from app.core.preprocess import Crop
@@ -17,10 +19,11 @@ _RUNS, _ENOUGH_S = 5, 0.1  # a batch size is timed so often, or until so much ti
 
 
 class Readiness:
-    """The state that `/readyz` shows: ready while at least one device is."""
+    """The state that `/readyz` shows: ready while at least one device is, and the galleries can be searched."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, deriving: Callable[[], Progress | None]) -> None:
+        """deriving: how far the galleries' indexes are; None when they are there."""
+        self._engine, self._deriving = engine, deriving
 
     @property
     def ready(self) -> bool:
@@ -32,7 +35,7 @@ class Readiness:
         """`down`: every device is lost, and tried again; `failed`: no device will come by itself."""
         if self._engine.closing:
             return "stopping"
-        if not self._engine.started:
+        if not self._engine.started or self._deriving() is not None:
             return "starting"
         states = {lane.state for lane in self._engine.lanes}
         if "ready" in states:
@@ -46,6 +49,8 @@ class Readiness:
             case "ready":
                 return "ready"
             case "starting":
+                if self._engine.started and (at := self._deriving()) is not None:
+                    return f"the galleries are being made ready for searches: {at.done} of {at.total} items"
                 return "the model is warming up"
             case "stopping":
                 return "the server is shutting down"

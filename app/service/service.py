@@ -1,5 +1,6 @@
 """All use cases together, their start and their end."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 
 from app.engine import Engine
 from app.errors import NotReady, UnknownCollection
-from app.ports import GalleryStore
+from app.ports import Store
 from app.service.calibrate import Calibrations
 from app.service.embed import Embedding
 from app.service.evaluate import Evaluate
@@ -15,7 +16,9 @@ from app.service.galleries import Galleries
 from app.service.ingest import Ingest
 from app.service.jobs import Jobs
 from app.service.model import LoadedModel
+from app.service.persons import Persons
 from app.service.readiness import Readiness
+from app.service.retention import Sweeper
 from app.service.search import Search
 from app.service.telemetry import Gauge, Telemetry
 from app.service.verify import Verify
@@ -27,7 +30,7 @@ class Service:
 
     model: LoadedModel
     engine: Engine
-    store: GalleryStore
+    store: Store
     embedding: Embedding
     galleries: Galleries
     search: Search
@@ -36,17 +39,22 @@ class Service:
     evaluate: Evaluate
     calibrations: Calibrations
     jobs: Jobs
+    persons: Persons
+    retention: Sweeper
     telemetry: Telemetry
     readiness: Readiness
     pool: ThreadPoolExecutor
     facts: Mapping[str, str]  # versions and settings worth showing in /v1/stats
 
     async def start(self) -> None:
-        """Prove the devices and serve the queue, then run jobs. Problems show in `readiness`."""
+        """Prove the devices and serve the queue, make galleries ready, then run jobs. A device's problems show in
+        `readiness`; raises StorageFailed where a gallery is damaged.
+        """
         self.telemetry.watch(self._gauges)
         await self.jobs.recover()
-        await self.engine.start()
+        await asyncio.gather(self.engine.start(), asyncio.to_thread(self.store.derive))
         self.jobs.start()
+        self.retention.start()
 
     def require_ready(self) -> None:
         """Raises NotReady with the reason."""
@@ -56,6 +64,7 @@ class Service:
     async def close(self) -> None:
         """Cancel the job that runs, finish what waits, then give device, data directory and threads back."""
         try:
+            await self.retention.close()
             await self.jobs.close()
             await self.engine.close()
         finally:
@@ -64,9 +73,10 @@ class Service:
 
     def _gauges(self) -> Iterable[Gauge]:
         items: dict[str, float] = {}
-        for collection in self.store.collections():
-            with suppress(UnknownCollection):  # deleted meanwhile
-                items[collection.name] = self.store.count(collection.name)
+        with suppress(NotReady):
+            for collection in self.store.collections():
+                with suppress(UnknownCollection):  # deleted meanwhile
+                    items[collection.name] = self.store.count(collection.name)
         ready = {lane.name: float(lane.ready) for lane in self.engine.lanes}
         restarts = {lane.name: float(lane.restarts) for lane in self.engine.lanes}
         yield Gauge("reid_ready", "1 when requests are taken.", {"": float(self.readiness.ready)})

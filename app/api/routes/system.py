@@ -1,11 +1,13 @@
 """What is loaded, what is going on, and whether requests are taken."""
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from app.errors import NotReady
 from app.service import Service
 
 
@@ -31,7 +33,8 @@ def router(service: Service) -> APIRouter:
             "queue_crops": service.engine.waiting,
             "devices": _devices(service),
             "jobs": service.jobs.counts(),
-            "collections": {d.collection.name: d.items for d in await service.galleries.all()},
+            "collections": await _collections(service),
+            "retention": service.retention.as_json(),
             **service.facts,
         }
 
@@ -59,6 +62,15 @@ def router(service: Service) -> APIRouter:
         return Response(service.telemetry.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes
+
+
+async def _collections(service: Service) -> dict[str, Any]:
+    """Each with its items and what answers its searches; none while they are being made ready."""
+    try:
+        described = await service.galleries.all()
+    except NotReady:
+        return {}
+    return {d.collection.name: {"items": d.items, "index": asdict(d.index)} for d in described}
 
 
 def _devices(service: Service) -> dict[str, Any]:
