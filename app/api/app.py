@@ -16,7 +16,18 @@ from app.api.examples import EXAMPLES
 from app.api.guard import Guard
 from app.api.limits import RequestLimits
 from app.api.middleware import Envelope
-from app.api.routes import calibration, collections, embeddings, evaluate, items, jobs, search, system, verify
+from app.api.routes import (
+    calibration,
+    collections,
+    embeddings,
+    evaluate,
+    items,
+    jobs,
+    persons,
+    search,
+    system,
+    verify,
+)
 from app.api.schemas import ImagesIn, Problem
 from app.api.searching import BatchIn, QueryIn, VerifyIn
 from app.service import Service
@@ -49,6 +60,7 @@ def create_app(
     app.add_middleware(Guard, hosts=hosts)
     app.add_middleware(Envelope, telemetry=service.telemetry)  # added last, it is the outermost
     app.include_router(search.router(service, limits))
+    app.include_router(persons.router(service))
     app.include_router(items.router(service, limits))
     app.include_router(collections.router(service))
     app.include_router(embeddings.router(service, limits))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from app.core.records import Item
+from app.core.records import Item, Retention
 from app.service.galleries import Described
 from app.service.model import LoadedModel
 
@@ -53,8 +53,24 @@ class ModelName(_Out):
         return cls(fingerprint=model.fingerprint, label=model.label)
 
 
-class CollectionIn(_In):
-    """Settings of a collection, fixed when it is made."""
+Days = Annotated[int, Field(ge=1, le=36_500)]
+
+
+class RetentionIn(_In):
+    """How long items stay, in days from when they came in, by the server's clock; null: for ever."""
+
+    keep_days: Days | None = Field(None, description="Of the whole collection.")
+    camera_keep_days: dict[str, Days] = Field(
+        default_factory=dict, max_length=1000, description="By camera; goes before `keep_days`."
+    )
+
+    def retention(self) -> Retention:
+        """As the store keeps it."""
+        return Retention(self.keep_days, self.camera_keep_days)
+
+
+class CollectionIn(RetentionIn):
+    """Settings of a collection: `keep_crops` is fixed when it is made, the days can be changed."""
 
     keep_crops: bool | None = Field(None, description="Keep the 256 x 128 crops themselves. Default: no.")
 
@@ -65,6 +81,8 @@ class CollectionOut(_Out):
     name: str
     items: int
     keep_crops: bool
+    keep_days: int | None
+    camera_keep_days: Mapping[str, int]
     fingerprint: str
     dim: int
     created_at: datetime
@@ -77,6 +95,8 @@ class CollectionOut(_Out):
             name=c.name,
             items=described.items,
             keep_crops=c.keep_crops,
+            keep_days=c.retention.keep_days,
+            camera_keep_days=c.retention.cameras,
             fingerprint=c.fingerprint,
             dim=c.dim,
             created_at=c.created_at,

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 
 from app.api.limits import SMALL_BODY
 from app.api.problems import responses
-from app.api.schemas import CollectionIn, CollectionOut, Collections
+from app.api.schemas import CollectionIn, CollectionOut, Collections, RetentionIn
 from app.service import Service
 
 
@@ -22,7 +22,9 @@ def router(service: Service) -> APIRouter:
         collection: str, response: Response, settings: CollectionIn | None = None
     ) -> CollectionOut:
         """Make a collection for the loaded model (201), or find the one that is there (200)."""
-        described, created = await service.galleries.put(collection, settings.keep_crops if settings else None)
+        given = settings or CollectionIn()
+        days = given.retention() if given.model_fields_set & RetentionIn.model_fields.keys() else None
+        described, created = await service.galleries.put(collection, given.keep_crops, days)
         response.status_code = 201 if created else 200
         return CollectionOut.of(described)
 
@@ -30,6 +32,11 @@ def router(service: Service) -> APIRouter:
     async def get_collection(collection: str) -> CollectionOut:
         """One collection."""
         return CollectionOut.of(await service.galleries.get(collection))
+
+    @routes.patch("/{collection}", responses=responses(400, 404, 422, 503))
+    async def keep_collection(collection: str, settings: RetentionIn) -> CollectionOut:
+        """Change how long its items stay. What is too old already goes within the hour."""
+        return CollectionOut.of(await service.galleries.keep(collection, settings.retention()))
 
     @routes.delete("/{collection}", status_code=204, responses=responses(404, 503))
     async def delete_collection(collection: str) -> None:
