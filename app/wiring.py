@@ -20,15 +20,18 @@ from app.service.calibrate import Calibrations
 from app.service.embed import Embedding
 from app.service.evaluate import Evaluate
 from app.service.galleries import Galleries
+from app.service.imports import Imports
 from app.service.ingest import Ingest
 from app.service.jobs import Jobs
 from app.service.model import LoadedModel
 from app.service.persons import Persons
 from app.service.readiness import GoldenProof, Readiness
+from app.service.reembed import Reembed
 from app.service.retention import Sweeper
 from app.service.search import Search
 from app.service.service import Service
 from app.service.telemetry import Telemetry
+from app.service.transfer import Transfer
 from app.service.verify import Verify
 from app.settings import Settings
 
@@ -125,6 +128,13 @@ def build_service(
     evaluate = Evaluate((embedding, model), galleries, store, settings.data_roots, open_other)
     jobs = Jobs(store.jobs, lambda: datetime.now(UTC))
     jobs.register("evaluate", evaluate.job)
+    ingest = Ingest(embedding, galleries, store)
+    imports = Imports(ingest, galleries, settings.data_roots, settings.max_crop_bytes)
+    jobs.register("import", imports.job, resumable=True)
+    reembed = Reembed(embedding, galleries, store)
+    jobs.register("reembed", reembed.job, resumable=True)
+    transfer = Transfer(galleries, store, settings.data_roots)
+    jobs.register("import_archive", transfer.job, resumable=True)
     calibrations = Calibrations(galleries, store, lambda: datetime.now(UTC))
     jobs.register("calibrate", calibrations.job, resumable=True)
     return Service(
@@ -135,7 +145,10 @@ def build_service(
         galleries=galleries,
         search=Search(embedding, galleries, store, calibrations.judge),
         verify=Verify(embedding, galleries, store, calibrations.verdicts),
-        ingest=Ingest(embedding, galleries, store),
+        ingest=ingest,
+        imports=imports,
+        transfer=transfer,
+        reembed=reembed,
         evaluate=evaluate,
         calibrations=calibrations,
         jobs=jobs,

@@ -21,6 +21,7 @@ from app.api.routes import (
     collections,
     embeddings,
     evaluate,
+    imports,
     items,
     jobs,
     persons,
@@ -61,6 +62,7 @@ def create_app(
     app.add_middleware(Envelope, telemetry=service.telemetry)  # added last, it is the outermost
     app.include_router(search.router(service, limits))
     app.include_router(persons.router(service))
+    app.include_router(imports.router(service))
     app.include_router(items.router(service, limits))
     app.include_router(collections.router(service))
     app.include_router(embeddings.router(service, limits))

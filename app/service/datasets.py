@@ -32,20 +32,26 @@ class Count:
         self.tell(self.done, self.total, "embedding")
 
 
-def find_data_set(path: str, roots: Sequence[Path]) -> Path:
-    """The folder that holds both splits, resolved, links included, before it is compared with the roots.
+def below_roots(path: str, roots: Sequence[Path], what: str = "folder") -> Path:
+    """A path of a caller's, resolved, links included, before it is compared with the roots; it need not be there.
 
-    Raises Forbidden outside them, BadInput where there is none.
+    Raises Forbidden outside them, BadInput for what can be no path.
     """
     if "\0" in path:
-        raise BadField("folder", "holds a zero byte")
+        raise BadField(what, "holds a zero byte")
     try:
         resolved = Path(path).resolve()
     except (OSError, RuntimeError) as error:  # a name too long, a loop of links
-        raise BadInput(f"there is no folder {path!r}") from error
+        raise BadInput(f"there is no {what} {path!r}") from error
     if not any(resolved.is_relative_to(root) for root in roots):
         named = ", ".join(map(str, roots)) or "none is set"
-        raise Forbidden(f"folder {path!r} is not below REID_DATA_ROOTS ({named})")
+        raise Forbidden(f"{what} {path!r} is not below REID_DATA_ROOTS ({named})")
+    return resolved
+
+
+def find_data_set(path: str, roots: Sequence[Path]) -> Path:
+    """The folder that holds both splits. Raises what `below_roots` raises, BadInput where there is none."""
+    resolved = below_roots(path, roots)
     try:
         root = _with_splits(resolved)
     except OSError as error:

@@ -13,14 +13,17 @@ from app.service.calibrate import Calibrations
 from app.service.embed import Embedding
 from app.service.evaluate import Evaluate
 from app.service.galleries import Galleries
+from app.service.imports import Imports
 from app.service.ingest import Ingest
 from app.service.jobs import Jobs
 from app.service.model import LoadedModel
 from app.service.persons import Persons
 from app.service.readiness import Readiness
+from app.service.reembed import Reembed
 from app.service.retention import Sweeper
 from app.service.search import Search
 from app.service.telemetry import Gauge, Telemetry
+from app.service.transfer import Transfer
 from app.service.verify import Verify
 
 
@@ -36,6 +39,9 @@ class Service:
     search: Search
     verify: Verify
     ingest: Ingest
+    imports: Imports
+    transfer: Transfer
+    reembed: Reembed
     evaluate: Evaluate
     calibrations: Calibrations
     jobs: Jobs
