@@ -4,7 +4,7 @@ An adapter implements one of these protocols, keeps its library to itself (impor
 contract suite in `tests/contracts/`. It raises errors of `app.errors` only; anything else is taken for a fault of ours.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -29,11 +29,12 @@ from app.core.records import (
     PersonScore,
     Retention,
 )
+from app.core.upkeep import Report, Restored, Snapshot
 
 Floats = npt.NDArray[np.float32]
 Crops = npt.NDArray[np.uint8] | Sequence[Crop]  # an array [n, 256, 128, 3], or n crops that lie apart
 __all__ = [
-    "AuditTrail", "CalibrationStore", "Crop", "Crops", "Embedder", "Floats", "GalleryStore", "JobStore", "RunTimes", "Store",
+    "AuditTrail", "CalibrationStore", "Crop", "Crops", "Embedder", "Floats", "GalleryStore", "JobStore", "RunTimes", "Store", "Upkeep",
     "batches",
 ]  # fmt: skip
 
@@ -94,8 +95,12 @@ class JobStore(Protocol):
     def job(self, job_id: str) -> Job:
         """The job of that id, with its result."""
 
-    def jobs(self, states: Set[State] | None = None, after: str | None = None, limit: int | None = 100) -> list[Job]:
-        """The newest first, without their results: those in one of the states (None: any), behind the job `after` (an id)."""
+    def jobs(
+        self, states: Set[State] | None = None, after: str | None = None, limit: int | None = 100, kind: str | None = None
+    ) -> list[Job]:
+        """The newest first, without their results: those in one of the states and of the kind (None: any), behind the job
+        `after` (an id).
+        """
 
     def delete_job(self, job_id: str) -> None:
         """Remove the job."""
@@ -241,6 +246,41 @@ class AuditTrail(Protocol):
         """Walk the whole chain; its last line's number and hash. Raises AuditBroken at the first line that does not fit."""
 
 
+class Upkeep(Protocol):
+    """Copies of all that a store holds, and whether what it holds is whole.
+
+    An erasure, a snapshot and a check take turns. What a call is to tell it tells as (done, of about so many); when `stop`
+    says so it ends with Interrupted, and leaves nothing. Raises StorageFailed.
+    """
+
+    def snapshot(self, tell: Callable[[int, int], None], stop: Callable[[], bool]) -> Snapshot:
+        """Copy everything as it is at one moment, while writes go on: whole or absent."""
+
+    def snapshots(self) -> list[Snapshot]:
+        """The newest first; also those that cannot be reached."""
+
+    def delete_snapshot(self, snapshot_id: str) -> None:
+        """Remove one, or forget one that cannot be reached. Raises UnknownSnapshot."""
+
+    def restore(
+        self,
+        snapshot_id: str,
+        collection: str,
+        name: str,
+        now: datetime,
+        tell: Callable[[int, int], None],
+        stop: Callable[[], bool],
+    ) -> Restored:
+        """A collection of a snapshot as a new one of this name, without what was erased since.
+
+        A call that was killed is ended by one with the same `now`. Raises UnknownSnapshot, UnknownCollection,
+        CollectionExists.
+        """
+
+    def check(self, quick: bool = False) -> Report:
+        """Look whether all is whole. quick: at a sample of what takes long."""
+
+
 class Store(GalleryStore, Protocol):
     """All that one data directory holds. `close` closes all of it."""
 
@@ -254,6 +294,10 @@ class Store(GalleryStore, Protocol):
     @property
     def audit(self) -> AuditTrail:
         """What was done."""
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """Snapshots and checks."""
 
     @property
     def jobs(self) -> JobStore:

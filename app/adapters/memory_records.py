@@ -31,13 +31,19 @@ class MemoryJobs:
         except KeyError as error:
             raise UnknownJob(job_id) from error
 
-    def jobs(self, states: Set[State] | None = None, after: str | None = None, limit: int | None = 100) -> list[Job]:
+    def jobs(
+        self,
+        states: Set[State] | None = None,
+        after: str | None = None,
+        limit: int | None = 100,
+        kind: str | None = None,
+    ) -> list[Job]:
         """As the port says."""
         with self._lock:
             newest = list(reversed(self._jobs.values()))
             start = 0 if after is None else newest.index(self.job(after)) + 1
-        wanted = [replace(job, result=None) for job in newest[start:] if states is None or job.state in states]
-        return wanted[:limit]
+        wanted = [job for job in newest[start:] if (states is None or job.state in states) and kind in (None, job.kind)]
+        return [replace(job, result=None) for job in wanted[:limit]]
 
     def delete_job(self, job_id: str) -> None:
         """As the port says."""

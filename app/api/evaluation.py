@@ -1,5 +1,7 @@
 """What evaluations take and give, on the wire. The answer is written by `app.core.accuracy_report`; here it is described."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field
@@ -187,3 +189,19 @@ class EvaluateAnswer(_Out):
     open_set: OpenSetOut
     index_agreement: AgreementOut
     timings_ms: dict[str, float]
+
+
+class EvaluationOut(_Out):
+    """An evaluation that is done, without its report: what was asked for (`params`), and when."""
+
+    id: str
+    params: Mapping[str, Any]
+    created_at: datetime
+    ended_at: datetime
+
+
+class EvaluationPage(_Out):
+    """A page of evaluations, the newest first; pass `next_cursor` as `cursor` for the next one."""
+
+    evaluations: list[EvaluationOut]
+    next_cursor: str | None

@@ -1,6 +1,6 @@
 """Beside the averages: where a model fails, camera by camera and query by query, how its scores lie, what re-ranking gains."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from app.core.protocols import PROTOCOLS
 
 SHOWN, LISTED = 10, 10  # worst queries, and rows of each one's ranking
 BINS = 40  # of the histograms, from -1 to 1
+MOST_CAMERAS = 50  # of each side: a label that counts frames would make millions of pairs
 RERANKED = 200  # queries that re-ranking is tried on: some milliseconds each
 
 
@@ -75,9 +76,14 @@ class Gain:
     rank1: tuple[float, float]
 
 
-def camera_pairs(query: Labelled, gallery: Labelled) -> list[CameraPair]:
-    """By pairs of different cameras, both ascending; a pair without a valid query has no figures."""
-    asked, kept = rows_by(query.camids), rows_by(gallery.camids)
+def camera_pairs(
+    query: Labelled, gallery: Labelled, most: int = MOST_CAMERAS, beat: Callable[[], None] = lambda: None
+) -> list[CameraPair]:
+    """By pairs of different cameras, both ascending; a pair without a valid query has no figures.
+
+    Of more than `most` cameras of a side those with the most rows. beat: as of `rank`.
+    """
+    asked, kept = _busiest(query.camids, most), _busiest(gallery.camids, most)
     pairs = []
     for query_camera, queries in asked.items():
         for gallery_camera, rows in kept.items():
@@ -85,11 +91,17 @@ def camera_pairs(query: Labelled, gallery: Labelled) -> list[CameraPair]:
                 only = Labelled(query.vectors[queries], query.pids[queries], query.camids[queries])
                 against = Labelled(gallery.vectors[rows], gallery.pids[rows], gallery.camids[rows])
                 index = PROTOCOLS["instance"].index(only, against, against.camids)
-                report = summarise(rank(only, index), len(rows), intervals=False)
+                report = summarise(rank(only, index, beat), len(rows), intervals=False)
                 pairs.append(
                     CameraPair(query_camera, gallery_camera, report.mAP, report.ranks[1], report.valid_queries)
                 )
     return pairs
+
+
+def _busiest(camids: Ints, most: int) -> dict[int, Ints]:
+    rows_of = rows_by(camids)
+    busiest = sorted(rows_of, key=lambda camera: -len(rows_of[camera]))[:most]  # stable: of equal ones the lower
+    return {camera: rows_of[camera] for camera in sorted(busiest)}
 
 
 def worst(query: Labelled, index: Index, ranked: Ranked, shown: int = SHOWN, listed: int = LISTED) -> list[Worst]:

@@ -92,8 +92,8 @@ class Report:
     reason: str | None = None
 
 
-def rank(query: Labelled, index: Index) -> Ranked:
-    """Rank the index for every query."""
+def rank(query: Labelled, index: Index, beat: Callable[[], None] = lambda: None) -> Ranked:
+    """Rank the index for every query. beat: called before each chunk of queries; what it raises ends the work."""
     count = len(query.pids)
     found = Ranked(
         precision=np.full(count, np.nan),
@@ -105,6 +105,7 @@ def rank(query: Labelled, index: Index) -> Ranked:
     rows_of = rows_by(index.pids)
     relevant = np.zeros(len(index.pids), dtype=bool)  # of one query at a time
     for start, scores in _scores(query.vectors, index.vectors):
+        beat()
         for i, row in enumerate(scores, start):
             own = rows_of.get(int(query.pids[i]), _NONE)
             hides = index.hidden(own, int(query.camids[i]))

@@ -58,8 +58,11 @@ def evaluate(
     names: Sequence[str] = (),
     shuffles: int = SHUFFLES,
     report: Callable[[str], None] = lambda name: None,
+    beat: Callable[[], None] = lambda: None,
 ) -> dict[str, Result]:
     """All protocols, or those named, in the order of PROTOCOLS. report: told the name of each before it is computed.
+
+    beat: called before each chunk of queries; what it raises ends the work.
 
     Raises BadField for an unknown name.
     """
@@ -68,7 +71,7 @@ def evaluate(
     for name, protocol in PROTOCOLS.items():
         if not names or name in names:
             report(name)
-            results[name] = _evaluate(protocol, query, gallery, shuffles)
+            results[name] = _evaluate(protocol, query, gallery, shuffles, beat)
     return results
 
 
@@ -78,15 +81,20 @@ def check_names(names: Iterable[str]) -> None:
         raise BadField("protocols", f"{', '.join(sorted(unknown))}: no such protocol; there are {', '.join(PROTOCOLS)}")
 
 
-def _evaluate(protocol: Protocol, query: Labelled, gallery: Labelled, shuffles: int) -> Result:
+def _evaluate(
+    protocol: Protocol, query: Labelled, gallery: Labelled, shuffles: int, beat: Callable[[], None]
+) -> Result:
     camids = published_camids(query, gallery) if protocol.published else gallery.camids
     index = protocol.index(query, gallery, camids)
-    ranked = rank(query, index)
-    over_orders = _over_orders(protocol, query, gallery, ranked, shuffles) if protocol.published and shuffles else None
+    ranked, over_orders = rank(query, index, beat), None
+    if protocol.published and shuffles:
+        over_orders = _over_orders(protocol, query, gallery, ranked, shuffles, beat)
     return Result(summarise(ranked, len(index.pids)), ranked, over_orders)
 
 
-def _over_orders(protocol: Protocol, query: Labelled, gallery: Labelled, given: Ranked, shuffles: int) -> Range | None:
+def _over_orders(
+    protocol: Protocol, query: Labelled, gallery: Labelled, given: Ranked, shuffles: int, beat: Callable[[], None]
+) -> Range | None:
     """The rows stay where they are; only the cameras are read as they would be in another order."""
     rng = np.random.default_rng(0)
     every = [given]
@@ -94,7 +102,7 @@ def _over_orders(protocol: Protocol, query: Labelled, gallery: Labelled, given: 
         asked, kept = rng.permutation(len(query.pids)), rng.permutation(len(gallery.pids))
         camids = np.empty_like(gallery.camids)
         camids[kept] = np.concatenate([query.camids[asked], gallery.camids[kept]])[: len(kept)]
-        every.append(rank(query, protocol.index(query, gallery, camids)))
+        every.append(rank(query, protocol.index(query, gallery, camids), beat))
     means = [(one.precision[one.valid].mean(), (one.first[one.valid] == 1).mean()) for one in every if one.valid.any()]
     if not means:
         return None

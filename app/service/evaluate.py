@@ -1,6 +1,7 @@
 """The accuracy of what is served: labelled crops through the serving path, ranked exactly, reported by named protocol."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -151,14 +152,25 @@ async def _as_it_is(served: Served) -> AsyncIterator[Served]:
 async def _measure(sides: Sides, wish: Wish, model: LoadedModel, stages: Stages, tell: Tell) -> Accuracy:
     use_centroids = model.manifest.checkpoint.use_centroids
     crops = len(sides.query.pids) + len(sides.gallery.pids)
-    with stages.measure("rank"):
-        return await asyncio.to_thread(
-            measure,
-            sides,
-            wish.protocols,
-            use_centroids,
-            tell=lambda at: tell(crops, crops, f"ranking: {at}"),
-        )
+    left = threading.Event()  # nobody waits for the figures any more: the thread, which no cancel reaches, is to end
+
+    def beat() -> None:
+        if left.is_set():
+            raise _Left
+
+    def at(what: str) -> None:
+        beat()
+        tell(crops, crops, f"ranking: {what}")
+
+    try:
+        with stages.measure("rank"):
+            return await asyncio.to_thread(measure, sides, wish.protocols, use_centroids, tell=at, beat=beat)
+    finally:
+        left.set()
+
+
+class _Left(Exception):
+    """Ends a thread whose caller was cancelled; nobody sees it."""
 
 
 def _answer(

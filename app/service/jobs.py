@@ -99,9 +99,11 @@ class Jobs:
         live = self._live.get(job_id)
         return live.job if live else await asyncio.to_thread(self._store.job, job_id)
 
-    async def page(self, states: Set[State] | None, after: str | None, limit: int) -> tuple[list[Job], str | None]:
+    async def page(
+        self, states: Set[State] | None, after: str | None, limit: int, kind: str | None = None
+    ) -> tuple[list[Job], str | None]:
         """The newest first, without results, and the id to continue behind, None at the end. Raises UnknownJob."""
-        jobs = await asyncio.to_thread(self._store.jobs, states, after, limit + 1)
+        jobs = await asyncio.to_thread(self._store.jobs, states, after, limit + 1, kind)
         cursor = jobs[limit - 1].id if len(jobs) > limit else None
         return [self._live[job.id].job if job.id in self._live else job for job in jobs[:limit]], cursor
 

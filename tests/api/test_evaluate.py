@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ from app.core.preprocess import decode
 from app.core.protocols import PROTOCOLS
 from app.demo.dataset import Recipe, write_folder
 from app.service import Service
+from app.service.evaluate import Wish
 from app.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +80,25 @@ async def test_what_takes_longer_than_the_caller_waits_becomes_a_job(http: httpx
     assert job["result"]["protocols"] == at_once["protocols"]
 
 
+async def test_ranking_ends_when_the_evaluation_is_cancelled(service: Service, folder: Path) -> None:
+    loop, ranks, goes_on, told = asyncio.get_running_loop(), asyncio.Event(), threading.Event(), list[str]()
+    loop.set_default_executor(ThreadPoolExecutor(1))  # then the next call in it waits until the ranking has ended
+
+    def tell(done: int, total: int, at: str) -> None:
+        told.append(at)
+        if at == "ranking: instance":
+            loop.call_soon_threadsafe(ranks.set)
+            goes_on.wait(30)
+
+    evaluation = asyncio.create_task(service.evaluate.run(Wish(str(folder)), tell))
+    await ranks.wait()
+    evaluation.cancel()
+    await asyncio.wait({evaluation})
+    goes_on.set()
+    await asyncio.to_thread(lambda: None)
+    assert told[-1] == "ranking: instance"
+
+
 async def test_every_protocol_is_there_under_its_name_and_the_answer_is_as_described(
     http: httpx.AsyncClient, folder: Path
 ) -> None:
@@ -98,6 +120,43 @@ async def test_every_protocol_is_there_under_its_name_and_the_answer_is_as_descr
         assert worst["ranking"][worst["first_right"] - 1]["right"] if worst["first_right"] <= 10 else True
         assert not any(row["right"] for row in worst["ranking"][: worst["first_right"] - 1])
     assert {pair["query_camera"] for pair in answer["camera_pairs"]} == {"1", "2", "3"}
+
+
+async def test_reports_can_be_read_again(http: httpx.AsyncClient, service: Service, folder: Path) -> None:
+    wishes = [{"folder": str(folder), "protocols": [name]} for name in ("instance", "centroid")]
+    answers = [(await http.post("/v1/evaluate", json=wish)).json() for wish in wishes]
+    await http.post("/v1/evaluate", json={"folder": str(folder), "variant": "om-fp16"})  # fails
+    assert (await http.post("/v1/collections/lobby/calibration")).status_code == 404
+    page = (await http.get("/v1/evaluations?limit=1")).json()
+    (newest,) = page["evaluations"]
+    assert (newest["params"], set(newest)) == (wishes[1], {"id", "params", "created_at", "ended_at"})
+    rest = (await http.get(f"/v1/evaluations?cursor={page['next_cursor']}")).json()
+    assert ([one["params"] for one in rest["evaluations"]], rest["next_cursor"]) == ([wishes[0]], None)
+    for one, answer in zip((newest, *rest["evaluations"]), reversed(answers), strict=True):
+        assert (await http.get(f"/v1/evaluations/{one['id']}")).json() == answer
+
+
+async def test_a_job_that_is_no_evaluation_or_is_not_done_has_no_report(
+    http: httpx.AsyncClient, service: Service, folder: Path
+) -> None:
+    failed = await service.jobs.submit("evaluate", {"folder": "/nowhere"})
+    other = await service.jobs.submit("calibrate", {"collection": "nowhere"})
+    assert (await service.jobs.wait(other.id, 10)).ended
+    for job in (failed, other):
+        answer = await http.get(f"/v1/evaluations/{job.id}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert f"GET /v1/jobs/{job.id} tells what it is" in answer.json()["detail"]
+
+
+async def test_where_no_persons_are_in_both_there_are_nulls_and_a_reason(http: httpx.AsyncClient, folder: Path) -> None:
+    for query in sorted((folder / "query").iterdir()):
+        query.rename(query.with_name(f"9{query.name[1:]}"))  # persons from 9001 on
+    answer = await http.post("/v1/evaluate", json={"folder": str(folder)})
+    EvaluateAnswer.model_validate(answer.json())
+    assert answer.status_code == 200
+    for report in answer.json()["protocols"].values():
+        assert (report["mAP"], report["rank1"], report["interval95"], report["valid_queries"]) == (None, None, None, 0)
+        assert report["reason"] == "no query has a row of its person that counts"
 
 
 async def test_only_what_is_asked_for_is_computed(http: httpx.AsyncClient, folder: Path) -> None:

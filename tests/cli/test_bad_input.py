@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from app.adapters.local_gallery import LocalGallery
+from app.cli.bench.crowd import Crowd, Size
+from app.cli.bench.search import insert
 from app.cli.main import run
 from app.demo.dataset import Recipe, draw_dataset
 
@@ -41,6 +43,11 @@ class World:
 
 VECTOR = np.arange(1, 129, dtype="<f4").tobytes()  # as long as the tiny model's
 JPEG = next(draw_dataset(Recipe(seed=1, persons=1, distractors=0, cameras=2))).jpeg
+
+
+def crowded(w: World) -> str:
+    insert(Crowd(Size(rows=20, dim=8)), w.path / "crowd")
+    return str(w.path / "crowd")
 
 
 def serve_busy(w: World) -> list[str]:
@@ -143,6 +150,7 @@ CASES: dict[str, Callable[[World], list[str]]] = {
     "evaluate-features-lengths": lambda w: ["evaluate", "--features", features(w, gallery_pids=np.array([1]))],
     "evaluate-features-nan": lambda w: ["evaluate", "--features", features(w, query_vectors=np.full((1, 2), np.nan))],
     "evaluate-features-zero": lambda w: ["evaluate", "--features", features(w, gallery_vectors=np.zeros((2, 2)))],
+    "evaluate-features-length": lambda w: ["evaluate", "--features", features(w, gallery_vectors=np.full((2, 2), 3e38))],
     "evaluate-features-kinds": lambda w: ["evaluate", "--features", features(w, query_pids=np.array([0.5]))],
     "evaluate-features-dims": lambda w: ["evaluate", "--features", features(w, query_vectors=np.ones((1, 3)))],
     "evaluate-features-model": lambda w: ["evaluate", "--features", features(w), "--model", str(w.model)],
@@ -156,6 +164,7 @@ CASES: dict[str, Callable[[World], list[str]]] = {
     "bench-gallery": lambda w: [
         "bench", "evaluate", "--gallery", "7", "--persons", "5", "--distractors", "3"
     ],
+    "bench-search-dir": lambda w: ["bench", "search", "--rows", "40", "--dim", "8", "--dir", crowded(w)],
     "embed-folder": lambda w: ["embed", w.folder(readme__txt=b"x"), "--output", str(w.path / "o.npz"), "--model", str(w.model)],
     "embed-output": lambda w: [
         "embed", w.folder(hat__jpg=JPEG), "--output", str(w.path / "nowhere" / "o.npz"), "--model", str(w.model),

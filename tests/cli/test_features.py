@@ -1,14 +1,18 @@
 """`reid evaluate --features`: six arrays in, every protocol out; no model, no server, no data directory."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from app.cli.features import read_features
 from app.cli.main import run
-from app.core.protocols import PROTOCOLS
+from app.core.metrics import Labelled
+from app.core.protocols import PROTOCOLS, evaluate
+from tests.core.test_protocols import cases, random_case, shown, slow
 
 KEYS = {
     "mAP",
@@ -86,3 +90,21 @@ def test_the_table_says_what_depends_on_the_order(tmp_path: Path, capsys: pytest
     printed = capsys.readouterr().out
     assert "centroid_published: depends on the order of the rows" in printed
     assert "…" not in printed
+
+
+@cases
+def test_with_junk_on_both_sides_every_protocol_equals_the_slow_implementation_without_it(
+    seed: int, queries: int, gallery: int, persons: int, cameras: int
+) -> None:
+    rng, clean = np.random.default_rng(seed), []
+    arrays: dict[str, Any] = {}
+    for side, rows in zip(("query", "gallery"), random_case(seed, queries, gallery, persons, cameras), strict=True):
+        junk = rng.random(len(rows.pids)) < 0.2
+        clean.append(Labelled(rows.vectors[~junk], rows.pids[~junk], rows.camids[~junk]))
+        arrays |= {f"{side}_vectors": rows.vectors, f"{side}_camids": rows.camids}
+        arrays |= {f"{side}_pids": np.where(junk, -1, rows.pids)}
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "f.npz", **arrays)
+        sides, *_ = read_features(Path(folder) / "f.npz")
+    for name, result in evaluate(sides.query, sides.gallery, shuffles=0).items():
+        assert shown(result.report) == pytest.approx(slow(clean[0], clean[1], name), abs=1e-9)

@@ -70,6 +70,16 @@ def test_a_list_goes_on_behind_a_job_and_may_be_of_some_states_only(jobs: JobSto
     assert listed(jobs, set()) == []
 
 
+def test_a_list_may_be_of_one_kind_only(jobs: JobStore) -> None:
+    fill(jobs, "a", "b")
+    fill(jobs, "c", kind="calibrate", state="done")
+    fill(jobs, "d", kind="calibrate")
+    assert listed(jobs, None, None, 100, "evaluate") == ["b", "a"]
+    assert listed(jobs, {"done"}, "d", 100, "calibrate") == ["c"]
+    assert listed(jobs, None, None, 1, "evaluate") == ["b"]  # counted after the others are left out
+    assert listed(jobs, None, None, 100, "import") == []
+
+
 def test_every_call_refuses_a_job_that_is_not_there(jobs: JobStore) -> None:
     fill(jobs, "a")
     for never in ("b", "", "a\0", "A", "\ud800"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app.core.accuracy import WITHIN_GALLERY, measure
+from app.core.assessment import camera_pairs
 from app.core.metrics import Labelled
 from app.core.protocols import PROTOCOLS
 from app.core.published import DUKE, GUIDE, Comparison
@@ -34,6 +35,22 @@ def test_a_pair_of_cameras_is_the_instance_protocol_on_the_two() -> None:
     found = measure(CASE, ["instance"])
     pairs = {(pair.query_camera, pair.gallery_camera): (pair.mAP, pair.rank1) for pair in found.pairs}
     assert pairs == {(0, 1): (0.5, 0.0), (0, 2): (1.0, 1.0)}
+
+
+def test_of_many_cameras_those_with_the_most_rows_are_paired() -> None:
+    # Queries: cameras 0 (twice) and 3. Gallery: cameras 1 (twice), 2 and 5, of which 2 and 5 are equal.
+    query = rows((1, 0, 0), (1, 0, 1), (1, 3, 2))
+    gallery = rows((1, 5, 3), (1, 2, 4), (1, 1, 5), (1, 1, 6))
+    pairs = [(pair.query_camera, pair.gallery_camera) for pair in camera_pairs(query, gallery, most=2)]
+    assert pairs == [(0, 1), (0, 2), (3, 1), (3, 2)]
+    assert [(p.query_camera, p.gallery_camera) for p in camera_pairs(query, gallery, most=1)] == [(0, 1)]
+
+
+@pytest.mark.parametrize("length", [1e-20, 1e20])  # whose squares float32 cannot say
+def test_vectors_too_short_or_too_long_to_be_measured_are_refused(length: float) -> None:
+    far = replace(CASE.gallery, vectors=CASE.gallery.vectors * np.array([[1], [1], [length], [1], [1]], np.float32))
+    with pytest.raises(BadInput, match=r"gallery vector 2 is 1e[+-]20 long"):
+        measure(replace(CASE, gallery=far))
 
 
 def test_the_worst_queries_come_with_the_head_of_their_ranking() -> None:

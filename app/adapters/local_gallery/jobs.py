@@ -43,7 +43,13 @@ class LocalJobs:
             raise UnknownJob(job_id)
         return _from_row(row)
 
-    def jobs(self, states: Set[State] | None = None, after: str | None = None, limit: int | None = 100) -> list[Job]:
+    def jobs(
+        self,
+        states: Set[State] | None = None,
+        after: str | None = None,
+        limit: int | None = 100,
+        kind: str | None = None,
+    ) -> list[Job]:
         """As the port says."""
         wanted, values = ["1"], list[object]()
         with self._database.reading() as db:
@@ -53,6 +59,9 @@ class LocalJobs:
             if states is not None:
                 wanted.append("state in (select value from json_each(?))")
                 values.append(json.dumps(sorted(states)))
+            if kind is not None:
+                wanted.append("kind = ?")
+                values.append(kind)
             sql = f"select {_LISTED}, null from job where {' and '.join(wanted)} order by seq desc limit ?"
             rows = db.execute(sql, (*values, -1 if limit is None else limit)).fetchall()
         return [_from_row(row) for row in rows]

@@ -1,4 +1,7 @@
-"""The accuracy of what is served, through the path that serves. What takes longer than the caller waits becomes a job."""
+"""The accuracy of what is served, through the path that serves. What takes longer than the caller waits becomes a job.
+
+Evaluations that were asked for in JSON are jobs from the beginning, so that their reports can be read again.
+"""
 
 from typing import Annotated
 
@@ -6,17 +9,19 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from app.api.departure import while_connected
-from app.api.evaluation import EvaluateAnswer, EvaluateIn, QueriesIn
+from app.api.evaluation import EvaluateAnswer, EvaluateIn, EvaluationOut, EvaluationPage, QueriesIn
 from app.api.jobs import JobOut
-from app.api.limits import RequestLimits
+from app.api.limits import SMALL_BODY, RequestLimits
 from app.api.problems import responses
 from app.api.routes.calibration import job_response
 from app.api.uploads import files_of, form_of, is_json, media_type, read_json
 from app.core.jobs import Job
-from app.errors import UnsupportedMedia, relayed
+from app.errors import NotFound, UnsupportedMedia, relayed
 from app.service import Service
 from app.service.evaluate import Wish
+from app.service.galleries import MAX_PAGE
 
+_KIND = "evaluate"  # of job
 _IMAGE = {"type": "array", "items": {"type": "string", "format": "binary"}}
 _BODY = {
     "requestBody": {
@@ -32,7 +37,7 @@ _BODY = {
 
 
 def router(service: Service, limits: RequestLimits) -> APIRouter:
-    """`/v1/evaluate`, and `/evaluate` for short."""
+    """`/v1/evaluate`, and `/evaluate` for short; `/v1/evaluations` and `/v1/evaluations/{evaluation_id}`."""
     routes = APIRouter(tags=["evaluate"])
 
     @routes.post(
@@ -60,7 +65,7 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
             body = await read_json(request, EvaluateIn)
             params = body.model_dump(exclude={"wait"}, exclude_defaults=True)
             service.evaluate.check(Wish(**params | {"protocols": tuple(body.protocols)}))
-            job = await service.jobs.submit("evaluate", params)
+            job = await service.jobs.submit(_KIND, params)
             return _answer(await service.jobs.wait(job.id, body.wait))
         if media_type(request) != "multipart/form-data":
             raise UnsupportedMedia("this route takes application/json, or multipart/form-data with a field `image`")
@@ -69,6 +74,28 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
         wish = Wish(None, options.collection, tuple(uploads), options.pattern, tuple(options.protocols))
         service.evaluate.check(wish)
         return JSONResponse(await while_connected(request, service.evaluate.run(wish)))
+
+    @routes.get("/v1/evaluations", responses=responses(404, 422, 503), max_body_size=SMALL_BODY)
+    async def list_evaluations(
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100, cursor: str | None = None
+    ) -> EvaluationPage:
+        """Evaluations that are done, without their reports, the newest first, a page at a time."""
+        jobs, next_cursor = await service.jobs.page({"done"}, cursor, limit, _KIND)
+        done = [EvaluationOut.model_validate(job, from_attributes=True) for job in jobs]
+        return EvaluationPage(evaluations=done, next_cursor=next_cursor)
+
+    @routes.get(
+        "/v1/evaluations/{evaluation_id}",
+        responses={200: {"model": EvaluateAnswer}, **responses(404, 503)},
+        response_model=None,
+        max_body_size=SMALL_BODY,
+    )
+    async def get_evaluation(evaluation_id: str) -> Response:
+        """The report of an evaluation that is done, as it was answered."""
+        job = await service.jobs.get(evaluation_id)
+        if (job.kind, job.state) != (_KIND, "done"):
+            raise NotFound(f"job {job.id} is no evaluation that is done; GET /v1/jobs/{job.id} tells what it is")
+        return JSONResponse(dict(job.result or {}))
 
     return routes
 
