@@ -56,8 +56,9 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
 @pytest.mark.parametrize("command", sorted(REID))
 def test_every_command_and_option_is_documented(command: str) -> None:
     shared = {"--url", "--model", "--data", "--json"}
-    row = next(line for line in PAGES["commands.md"].splitlines() if line.startswith(f"| `reid {command}"))
-    documented = set(re.findall(r"--[a-z-]+", row))
+    rows = re.findall(rf"^\| `reid {command}\b[^-].*$", PAGES["commands.md"], re.MULTILINE)  # a group has one for each
+    assert rows
+    documented = set(re.findall(r"--[a-z-]+", "\n".join(rows)))
     assert documented == {o for o in REID[command] if not o.startswith("--no-")} - shared
 
 

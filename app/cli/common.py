@@ -18,11 +18,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from app.api import create_app
 from app.api.guard import LOOPBACK_NAMES
@@ -91,7 +94,7 @@ async def connect(target: Target, stored: bool = True, root: Path | None = None)
 
 def application(service: Service, settings: Settings, examples: Path | None = None) -> FastAPI:
     """The ASGI application with the limits of the settings."""
-    limits = RequestLimits(settings.max_crops, crop_bytes=settings.max_crop_bytes)
+    limits = RequestLimits(settings.max_crops, crop_bytes=settings.max_crop_bytes, timeout_s=settings.timeout_ms / 1000)
     names = LOOPBACK_NAMES | {settings.host} if is_loopback(settings.host) else None
     return create_app(service, limits, examples, names)
 
@@ -121,9 +124,21 @@ def log_to_stderr(settings: Settings) -> None:
 
 
 def progress(unit: str) -> Progress:
-    """A bar with count, rate's time left, on stderr; silent where stderr is no terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    """A bar with count, rate and time left, on stderr; silent where stderr is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit))
     return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=notes, disable=not notes.is_terminal)
+
+
+class _Rate(ProgressColumn):
+    """Steps a second, lately."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Such as `crops, 24.3/s`."""
+        return Text(f"{self._unit}, {task.speed:.1f}/s" if self._unit and task.speed else self._unit)
 
 
 def write_json(path: str | None, answer: Any) -> bool:

@@ -15,9 +15,15 @@ _BATCH, _AT_ONCE = 32, 2  # two requests in flight: one is read and decoded whil
 
 
 async def send_rows(
-    collection: str, rows: Sequence[Row], send: Callable[[Sequence[Row]], Awaitable[list[Json]]]
+    collection: str,
+    rows: Sequence[Row],
+    send: Callable[[Sequence[Row]], Awaitable[list[Json]]],
+    refused: list[Json] | None = None,
 ) -> Counter[str]:
-    """Send all rows; how many were added, unchanged, updated, refused. Refusals are printed."""
+    """Send all rows; how many were added, unchanged, updated, refused.
+
+    Refusals are added to `refused`, or printed where there is none.
+    """
     counts: Counter[str] = Counter(added=0, unchanged=0, updated=0, refused=0)
     pieces = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
     with progress("crops") as bar:
@@ -28,7 +34,11 @@ async def send_rows(
                 for result in await send(piece):
                     counts[result["status"]] += 1
                     if result.get("error"):
-                        notes.print(f"refused: {result['error']['detail']}", style="yellow")
+                        one = {"name": result["name"], "detail": result["error"]["detail"]}
+                        if refused is None:
+                            notes.print(f"refused: {one['detail']}", style="yellow")
+                        else:
+                            refused.append(one)
                 bar.advance(task, len(piece))
 
         try:

@@ -4,6 +4,7 @@
     00000/items.ndjson, vectors.npy, norms.npy, crops.npy     a thousand items a folder: a line, a unit vector float32, its
     00001/...                                                 raw norm; crops.npy: uint8 [256, 128, 3] of the items whose
                                                               places in the folder kept.npy tells
+    end.json                                  how many items there were: an archive without it was cut short
 
 Vectors of another model than the loaded one can be exported, and be imported where that model is loaded.
 """
@@ -30,7 +31,7 @@ from app.ports import Floats, GalleryStore
 from app.service.datasets import Tell, below_roots
 from app.service.galleries import Galleries
 
-HEAD = "reid-collection.json"
+HEAD, END = "reid-collection.json", "end.json"
 _FORMAT, _PART = 1, 1000
 _MOST_HEAD, _MOST_LINES = 2**20, 2**28  # bytes: what a damaged or hostile archive may make us hold
 _BLOCK = 2**18
@@ -65,13 +66,13 @@ class Transfer:
 
     async def _archive(self, collection: Collection) -> AsyncIterator[bytes]:
         yield _entry(HEAD, json.dumps(_head(collection), indent=2).encode())
-        part, after = 0, None
+        part, count, after = 0, 0, None
         while items := await asyncio.to_thread(self._store.scan, collection.name, Filter(), after, _PART):
             after = items[-1].id
             for piece in await asyncio.to_thread(self._part, collection, part, items):
                 yield piece
-            part += 1
-        yield bytes(2 * tarfile.BLOCKSIZE)
+            part, count = part + 1, count + len(items)
+        yield _entry(END, json.dumps({"items": count}).encode()) + bytes(2 * tarfile.BLOCKSIZE)
 
     def _part(self, collection: Collection, part: int, items: list[Item]) -> list[bytes]:
         there = [item for item in self._store.get(collection.name, [i.id for i in items]) if item is not None]
@@ -96,11 +97,16 @@ class Transfer:
             usable = asyncio.run_coroutine_threadsafe(self._galleries.usable(name), loop).result()
             if head["fingerprint"] != usable.fingerprint:
                 raise ForeignVectors(usable.fingerprint, head["fingerprint"])
+            ended = False
             for part in _parts(entries):
+                if ended := END in part:
+                    break
                 for items, vectors, crops in _rows(part, usable):
                     for outcome in self._store.upsert(name, items, vectors, crops):
                         counts[outcome] += 1
                 report(file.tell(), size, f"{sum(counts.values())} items")
+        if not ended:
+            raise BadInput(f"the archive was cut short: its last part is missing; {sum(counts.values())} items came in")
         return {"collection": name, "results": counts}
 
 
