@@ -8,7 +8,7 @@ async with Client("http://127.0.0.1:8000") as reid:
 import asyncio
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
@@ -89,6 +89,49 @@ class Client:
         answer = await self._json("POST", _path(collection, "items"), json=body)
         return cast(list[Json], answer["results"])
 
+    async def import_into(self, collection: str, wish: Json) -> Json:
+        """The job that imports a folder or an archive that the server can read; done where `wish["wait"]` was enough."""
+        return await self._json("POST", _path(collection, "imports"), json=wish)
+
+    async def reembed(self, collection: str, into: str, wait: float = 30) -> Json:
+        """The job that makes another collection of the kept crops with the loaded model."""
+        return await self._json("POST", _path(collection, "reembed"), json={"into": into, "wait": wait})
+
+    async def export(self, collection: str) -> AsyncIterator[bytes]:
+        """A collection as a tar archive, in pieces."""
+        try:
+            async with self._http.stream("GET", _path(collection, "export")) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise _refusal(response)
+                async for piece in response.aiter_bytes():
+                    yield piece
+        except httpx.TransportError as error:
+            raise ServerUnreachable(f"{self._url} broke off: {str(error) or type(error).__name__}") from error
+
+    async def persons(self, collection: str, cursor: str | None = None, limit: int | None = None) -> Json:
+        """A page of persons by id."""
+        return await self._json("GET", _path(collection, "persons"), params=_set({"cursor": cursor, "limit": limit}))
+
+    async def rename_person(self, collection: str, person_id: str, new: str) -> Json:
+        """Call a person by another name."""
+        path = _path(collection, "persons", quote(person_id, safe=""))
+        return await self._json("PATCH", path, json={"person_id": new})
+
+    async def merge_persons(self, collection: str, person_id: str, into: str) -> Json:
+        """Make a person's items another's."""
+        path = _path(collection, "persons", quote(person_id, safe=""), "merge")
+        return await self._json("POST", path, json={"into": into})
+
+    async def undo_merge(self, collection: str) -> Json:
+        """Take a collection's last merge back."""
+        return await self._json("POST", _path(collection, "persons", "undo-merge"))
+
+    async def move_items(self, collection: str, ids: Sequence[str], person_id: str | None) -> Json:
+        """Make items a person's, or nobody's."""
+        body = {"ids": list(ids), "person_id": person_id}
+        return await self._json("POST", _path(collection, "items", "move"), json=body)
+
     async def search(self, collection: str, image: bytes, name: str = "image", **options: object) -> Json:
         """Search by a picture. Options are those of the route: k, by, camera_id, rerank, filters and so on."""
         return await self.search_together(collection, [(name, image)], **options)
@@ -106,7 +149,7 @@ class Client:
     async def verify(
         self, a: Sequence[tuple[str, bytes]], b: Sequence[tuple[str, bytes]] = (), **options: object
     ) -> Json:
-        """Same person? Pictures of one against those of another, or against an item (options: collection, item_id)."""
+        """Same person? Pictures of one against those of another, or against an item (options: collection, item_id, fpir)."""
         files = [(side, image) for side, images in (("a", a), ("b", b)) for image in images]
         return await self._json("POST", "/v1/verify", files=files, params=_set(options))
 
@@ -141,6 +184,39 @@ class Client:
     async def calibrations(self, collection: str) -> Json:
         """What is known of a collection's scores."""
         return await self._json("GET", _path(collection, "calibration"))
+
+    async def erase(self, collection: str, which: Json) -> Json:
+        """Remove items for good: those that `which` says (ids, persons, filters, all). The receipt."""
+        return await self._json("POST", _path(collection, "erase"), json=_set(which))
+
+    async def snapshots(self) -> Json:
+        """Snapshots, the newest first."""
+        return await self._json("GET", "/v1/snapshots")
+
+    async def snapshot(self, wait: float = 30) -> Json:
+        """Make a snapshot: the snapshot where it is done within `wait` seconds, else the job, which has a `state`."""
+        return await self._json("POST", "/v1/snapshots", json={"wait": wait})
+
+    async def delete_snapshot(self, snapshot_id: str) -> None:
+        """Remove a snapshot."""
+        await self._json("DELETE", f"/v1/snapshots/{quote(snapshot_id, safe='')}")
+
+    async def restore(self, snapshot_id: str, collection: str, name: str, wait: float = 30) -> Json:
+        """A new collection of one in a snapshot: what was restored, or the job."""
+        body = {"collection": collection, "as": name, "wait": wait}
+        return await self._json("POST", f"/v1/snapshots/{quote(snapshot_id, safe='')}/restore", json=body)
+
+    async def check(self, quick: bool = False, wait: float = 30) -> Json:
+        """What a check found, or the job that makes it."""
+        return await self._json("POST", "/v1/check", json={"quick": quick, "wait": wait})
+
+    async def audit(self, **options: object) -> Json:
+        """Lines of the audit. Options are those of the route: after, limit; or collection with item_id or person_id."""
+        return await self._json("GET", "/v1/audit", params=_set(options))
+
+    async def verify_audit(self, seq: int | None = None, hash: str | None = None) -> Json:
+        """The end of the audit's chain, when it holds; seq, hash: of a line that must be in it."""
+        return await self._json("GET", "/v1/audit/verify", params=_set({"seq": seq, "hash": hash}))
 
     async def _json(self, method: str, path: str, **how: Any) -> Json:
         """An answer; what an overloaded server refuses is offered again when it says, for a while."""

@@ -20,6 +20,7 @@ from app.service.verify import Side, Verified
 
 K = Annotated[int, Field(ge=1, le=MAX_K, description="How many matches at most.")]
 Score = Annotated[FiniteFloat, Field(ge=-1, le=1, description="Leave out matches below this cosine.")]
+Rate = Annotated[float, Field(gt=0, lt=1)]
 Word = Annotated[str, Field(max_length=256)]
 Words = Annotated[list[Word], Field(max_length=256)]  # in a URL, which ends at 64 KiB
 ManyWords = Annotated[list[Word], Field(max_length=1000)]  # in a body
@@ -84,11 +85,12 @@ class SearchOptions(FilterOptions):
     )
     fusion: Fusion = Field("mean", description="Several crops: their mean direction, or each item's best score.")
     rerank: bool = Field(False, description=f"k-reciprocal re-ranking of the {MOST} best items. Scores stay cosines.")
+    exact: bool = Field(
+        False, description="Score every accepted item, also in a large collection; slow there, misses nothing."
+    )
     camera_id: str | None = Field(None, min_length=1, description="The query's camera: its items are left out.")
     same_camera: bool = Field(False, description="Do not leave out the query's camera.")
-    fpir: float | None = Field(
-        None, gt=0, lt=1, description="Rate of false matches of the decision; 0.001, 0.01 or 0.05."
-    )
+    fpir: Rate | None = Field(None, description="Rate of false matches of the decision; 0.001, 0.01 or 0.05.")
     min_score: Score | None = None
 
     def options(self) -> Options:
@@ -99,6 +101,7 @@ class SearchOptions(FilterOptions):
             person_score=self.person_score,
             fusion=self.fusion,
             rerank=self.rerank,
+            exact=self.exact,
             camera_id=self.camera_id,
             same_camera=self.same_camera,
             where=self.filter(),
@@ -242,6 +245,7 @@ class VerifyOptions(_In):
 
     collection: str | None = Field(None, max_length=64, description="Whose calibration tells what the score means.")
     item_id: str | None = Field(None, max_length=256, description="An item of it, in the place of `a` or of `b`.")
+    fpir: Rate | None = Field(None, description="As for a search: of the pairs of two persons that are called a match.")
 
 
 class VerifyIn(VerifyOptions):

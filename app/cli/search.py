@@ -32,6 +32,7 @@ def search(
         str | None, typer.Option(help="With --together: mean (one mean vector), or best (each item's best score).")
     ] = None,
     rerank: Annotated[bool, typer.Option(help="k-reciprocal re-ranking of the 100 best items.")] = False,
+    exact: Annotated[bool, typer.Option(help="Score every accepted item; slow in a large collection.")] = False,
     camera_id: Annotated[str | None, typer.Option(help="The queries' camera: its items are left out.")] = None,
     same_camera: Annotated[bool, typer.Option(help="Do not leave out the queries' camera.")] = False,
     persons: Annotated[list[str] | None, typer.Option(help="Only these persons; repeatable.")] = None,
@@ -43,6 +44,9 @@ def search(
     captured_to: Annotated[str | None, typer.Option(help="Only items captured before; RFC 3339.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Not the items of these ids; repeatable.")] = None,
     min_score: Annotated[float | None, typer.Option(help="Leave out matches below this cosine.")] = None,
+    fpir: Annotated[
+        float | None, typer.Option(help="Rate of false matches that the decision keeps: 0.001, 0.01 or 0.05.")
+    ] = None,
     url: Url = None,
     model: Model = None,
     data: Data = None,
@@ -57,6 +61,7 @@ def search(
         "person_score": person_score,
         "fusion": fusion,
         "rerank": rerank or None,
+        "exact": exact or None,
         "camera_id": camera_id,
         "same_camera": same_camera or None,
         "persons": persons,
@@ -66,11 +71,15 @@ def search(
         "captured_to": captured_to,
         "exclude": exclude,
         "min_score": min_score,
+        "fpir": fpir,
     }
     answers = asyncio.run(_search(Target(url, model, data), collection, images, together, options))
     if not write_json(json, {"results": answers}):
         for answer in answers:
             _show(answer)
+        for reason in dict.fromkeys(answer.get("decision_reason") for answer in answers):
+            if reason is not None:
+                notes.print(reason, style="yellow")
     if any("error" in answer or answer["refused"] for answer in answers):
         raise typer.Exit(1)
 
@@ -82,8 +91,9 @@ async def _search(
     async with connect(target) as client:
         if together:
             answer = await client.search_together(collection, files, **options)
-            shown: dict[str, Any] = {key: answer[key] for key in ("matches", "persons", "refused") if key in answer}
-            return [{"images": [name for name, _ in files], **shown}]
+            shown = ("matches", "persons", "refused", "decision", "decision_reason")
+            told = {key: answer[key] for key in shown if answer.get(key) is not None}
+            return [{"images": [name for name, _ in files], **told}]
         return await _each(client, collection, files, options)
 
 
@@ -118,14 +128,21 @@ def _show(answer: dict[str, Any]) -> None:
         notes.print(f"refused: {answer['error']['detail']}", style="yellow")
         return
     note_refused(answer["refused"])
+    persons = "persons" in answer
+    found = answer["persons"] if persons else answer["matches"]
+    told = any(match["probability"] is not None for match in found)
     table = Table(title=answer.get("image") or ", ".join(answer["images"]), box=None, pad_edge=False)
     table.title_justify = "left"
-    persons = "persons" in answer
-    for column in ("rank", "person", "items" if persons else "camera", "score", "best item" if persons else "source"):
-        table.add_column(column, justify="right" if column in ("rank", "items", "score") else "left")
-    for match in answer["persons"] if persons else answer["matches"]:
+    columns = ["rank", "person", "items" if persons else "camera", "score", "best item" if persons else "source"]
+    for column in [*columns[:4], *(["probability"] if told else []), columns[4]]:
+        right = column in ("rank", "items", "score", "probability")
+        table.add_column(column, justify="right" if right else "left")
+    for match in found:
         item = match["best"] if persons else match
         second = str(match["items"]) if persons else match["camera_id"] or "-"
         score, source = f"{match['score']:.3f}", item["source"] or item["id"][:12]
-        table.add_row(str(match["rank"]), match["person_id"] or "-", second, score, source)
+        probability = [f"{match['probability']:.1%}"] if told else []
+        table.add_row(str(match["rank"]), match["person_id"] or "-", second, score, *probability, source)
     out.print(table)
+    if "decision" in answer:
+        out.print(f"decision: {answer['decision']}")

@@ -25,6 +25,9 @@ def verify(
         str | None, typer.Option(help="The item's collection, whose calibration tells what a score means.")
     ] = None,
     item_id: Annotated[str | None, typer.Option(help="Compare with this item of the collection.")] = None,
+    fpir: Annotated[
+        float | None, typer.Option(help="Rate of false matches that the decision keeps: 0.001, 0.01 or 0.05.")
+    ] = None,
     url: Url = None,
     model: Model = None,
     data: Data = None,
@@ -33,7 +36,7 @@ def verify(
     """Compare two crops, two folders of crops, or a crop and an item: the same person?"""
     if (b is None) == (item_id is None):
         raise typer.BadParameter("give a second crop or folder, or --item-id with --collection; one of the two")
-    answer = asyncio.run(_verify(Target(url, model, data), a, b, collection, item_id))
+    answer = asyncio.run(_verify(Target(url, model, data), a, b, collection=collection, item_id=item_id, fpir=fpir))
     refused = [*answer["a"]["refused"], *answer["b"]["refused"]]
     if not write_json(json, answer):
         note_refused(refused)
@@ -42,10 +45,10 @@ def verify(
         raise typer.Exit(1)
 
 
-async def _verify(target: Target, a: Path, b: Path | None, collection: str | None, item_id: str | None) -> Json:
+async def _verify(target: Target, a: Path, b: Path | None, **options: object) -> Json:
     one, other = _read(a), [] if b is None else _read(b)
-    async with connect(target, stored=collection is not None) as client:
-        return await client.verify(one, other, collection=collection, item_id=item_id)
+    async with connect(target, stored=options["collection"] is not None) as client:
+        return await client.verify(one, other, **options)
 
 
 def _read(path: Path) -> list[tuple[str, bytes]]:

@@ -13,7 +13,8 @@ d(p, g) is the squared Euclidean distance of unit vectors over the largest one f
   d*(p, g)  (1 - lambda) dJ(p, g) + lambda d(p, g)
 
 Source: Zhong, Zheng, Cao, Li, "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017, whose k1, k2
-and lambda these are. The paper leaves the scale of d open; over the largest one is how the authors' program has it.
+and lambda these are. The paper leaves the scale of d open; over the largest one is how the authors' program has it. Where
+the program departs from the paper we do not: it scales each V(p) to the sum 1, and asks R(q, k/2) for more than two thirds.
 """
 
 import numpy as np

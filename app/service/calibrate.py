@@ -57,6 +57,14 @@ class _Learnt:
     refused: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Renewal:
+    """A job that was asked for, "" while it is submitted, and how many items there were then."""
+
+    job_id: str
+    items: int
+
+
 class Calibrations:
     """Learns, keeps and applies them."""
 
@@ -65,7 +73,7 @@ class Calibrations:
         # Parsed once; looked up by what would change with a new one, or with another collection of the name.
         self._read: dict[tuple[str, By], tuple[datetime, _Learnt]] = {}
         self._jobs: Jobs | None = None
-        self._renewing: dict[str, str] = {}  # the last job for each collection; "" while it is submitted
+        self._renewals: dict[str, _Renewal] = {}  # the last one of each collection
 
     def renew_with(self, jobs: Jobs) -> None:
         """From now on a collection that has outgrown its calibration is calibrated again, as a job, when it is searched.
@@ -118,28 +126,32 @@ class Calibrations:
     async def judge(self, name: str, by: By, scores: Sequence[float], fpir: float | None = None) -> Judgement:
         """What these scores, best first, mean in this collection, at the rate of false matches asked for, or the collection's.
 
-        Raises BadField for a rate that was not measured.
+        Raises BadField for a rate that calibrations do not tell.
         """
+        if fpir is not None:
+            self.check(fpir)
         nothing = (None,) * len(scores)
         learnt, items = await asyncio.to_thread(self._look_up, name, by)
         if learnt is None:
             return Judgement(nothing, None, NEVER.format(name, name))
-        if learnt.calibration is None:
-            return Judgement(nothing, None, learnt.refused)
         caveat = None
         if _outgrown(learnt.stored, items):
             caveat = f"stale: calibrated with {learnt.stored.items_count} items, the collection has {items}"
-            await self._renew(name, learnt.fpir)
+            await self._renew(name, learnt.fpir, items)
+        if learnt.calibration is None:
+            return Judgement(nothing, None, _sentence(learnt.refused, caveat))
         told = tuple(probability(np.asarray(scores, dtype=np.float64), learnt.calibration).tolist()) if scores else ()
         setting = learnt.calibration.setting(learnt.fpir if fpir is None else fpir)
         if setting.threshold is None:
-            return Judgement(told, None, setting.reason)
+            return Judgement(told, None, _sentence(setting.reason, caveat))
         decision: Decision = decide(float(max(scores)), learnt.calibration, setting.fpir) if scores else "unknown"
         return Judgement(told, decision, caveat)
 
-    async def verdicts(self, collection: str, by: By, scores: Sequence[float]) -> list[Verdict]:
+    async def verdicts(
+        self, collection: str, by: By, scores: Sequence[float], fpir: float | None = None
+    ) -> list[Verdict]:
         """Each score judged by itself."""
-        judged = [await self.judge(collection, by, [score]) for score in scores]
+        judged = [await self.judge(collection, by, [score], fpir) for score in scores]
         return [Verdict(one.probabilities[0], one.decision, one.reason) for one in judged]
 
     def _look_up(self, name: str, by: By) -> tuple[_Learnt | None, int]:
@@ -155,29 +167,43 @@ class Calibrations:
             self._read[name, by] = known
         return known[1], items
 
-    async def _renew(self, name: str, fpir: float) -> None:
+    async def _renew(self, name: str, fpir: float, items: int) -> None:
         """Have the collection calibrated again, once at a time. A job that is not taken keeps no search from its answer."""
-        last = self._renewing.get(name)
-        if self._jobs is None or (last is not None and (not last or await self._goes_on(self._jobs, last))):
+        last = self._renewals.get(name)
+        if self._jobs is None or (last is not None and await self._stands(self._jobs, last, items)):
             return
-        self._renewing[name] = ""
+        if self._renewals.get(name) is not last:  # another search was faster
+            return
+        self._renewals[name] = _Renewal("", items)
         try:
             job = await self._jobs.submit("calibrate", {"collection": name, "fpir": fpir})
         except (Overloaded, Unavailable) as error:  # the next search asks again
             log.warning("a collection is not calibrated again: %s", error)
-            del self._renewing[name]
+            del self._renewals[name]
         else:
-            self._renewing[name] = job.id
+            self._renewals[name] = _Renewal(job.id, items)
 
-    async def _goes_on(self, jobs: Jobs, job_id: str) -> bool:
+    async def _stands(self, jobs: Jobs, last: _Renewal, items: int) -> bool:
+        """Whether no other job is wanted: the last one goes on, or failed, as it would again while the collection is the same."""
+        if not last.job_id:
+            return True
         try:
-            return not (await jobs.get(job_id)).ended
+            job = await jobs.get(last.job_id)
         except UnknownJob:
             return False
+        return not job.ended or (job.state == "failed" and not _differ(items, last.items))
 
 
 def _outgrown(stored: Calibrated, items: int) -> bool:
-    return abs(items - stored.items_count) >= max(1, OUTGROWN * stored.items_count)
+    return _differ(items, stored.items_count)
+
+
+def _sentence(*parts: str | None) -> str:
+    return "; ".join(part for part in parts if part is not None)
+
+
+def _differ(items: int, then: int) -> bool:
+    return abs(items - then) >= max(1, OUTGROWN * then)
 
 
 def _labelled(gallery: Gallery) -> Labelled:

@@ -24,4 +24,4 @@ class Judge(Protocol):
     """Whoever has learnt what a collection's scores mean."""
 
     async def __call__(self, name: str, by: By, scores: Sequence[float], fpir: float | None = None) -> Judgement:
-        """What these scores, best first, mean in this collection. Raises BadField for a rate that was not measured."""
+        """What these scores, best first, mean in this collection. Raises BadField for a rate that none tells."""

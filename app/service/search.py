@@ -27,6 +27,7 @@ class Options:
 
     rerank: the `app.core.rerank.MOST` best items change places by k-reciprocal re-ranking; scores stay what they are.
     Persons then stand in the order of their first items there, and those who have none there behind them.
+    exact: everything is scored, also where a large gallery would choose by codes.
     """
 
     k: int = 10
@@ -34,6 +35,7 @@ class Options:
     person_score: PersonScore = "centroid"
     fusion: Fusion = "mean"
     rerank: bool = False
+    exact: bool = False
     camera_id: str | None = None
     same_camera: bool = False
     where: Filter = field(default_factory=Filter)
@@ -43,6 +45,11 @@ class Options:
     def filter(self) -> Filter:
         """Which items of the gallery count."""
         return replace(self.where, not_camera=None if self.same_camera else self.camera_id)
+
+    @property
+    def kind(self) -> By:
+        """Whose scores these are like: a person's best item scores as it would in a search for items."""
+        return "person" if self.by == "person" and self.person_score == "centroid" else "item"
 
     def best(self, matches: Sequence[Match | PersonMatch]) -> list[Match | PersonMatch]:
         """What of a ranking is answered."""
@@ -81,9 +88,11 @@ class Search:
         crops = fused(person.vectors, options.fusion)
         ranked = await asyncio.to_thread(self._ranked, collection, crops, options, stages)
         best = options.best(ranked)
+        if not best and ranked:
+            return Found(best, await self._left_out(collection, ranked, options), person.refused)
         # Re-ranked or not, the decision is about the highest score.
         scores = [match.score for match in best]
-        judgement = await self._judge(collection, options.by, scores, options.fpir)
+        judgement = await self._judge(collection, options.kind, scores, options.fpir)
         return Found(best, judgement, person.refused)
 
     async def many(self, collection: str, queries: Sequence[Query], stages: Stages) -> list[Found | ReidError]:
@@ -100,6 +109,14 @@ class Search:
             results.append(answer)
         return results
 
+    async def _left_out(self, collection: str, ranked: Sequence[Match | PersonMatch], options: Options) -> Judgement:
+        """Of an answer that `min_score` left empty: "unknown" only where the best score says so by itself."""
+        top = max(match.score for match in ranked)
+        judged = await self._judge(collection, options.kind, [top], options.fpir)
+        if judged.decision in (None, "unknown"):
+            return Judgement((), judged.decision, judged.reason)
+        return Judgement((), None, f"min_score leaves out the best match, whose score is {top:.3f}")
+
     async def _person(self, query: Query, dim: int, stages: Stages) -> Person:
         if query.crops:
             return await embed_person(self._embedding, query.crops, stages)
@@ -115,18 +132,18 @@ class Search:
     def _items(self, collection: str, crops: Floats, options: Options, stages: Stages) -> Sequence[Match]:
         k = max(options.k, rerank.MOST) if options.rerank else options.k
         with stages.measure("search"):
-            matches, vectors = self._store.shortlist(collection, crops, k, options.filter())
+            matches, vectors = self._store.shortlist(collection, crops, k, options.filter(), options.exact)
         return _reranked(matches, crops, vectors, stages) if options.rerank else matches
 
     def _persons(self, collection: str, crops: Floats, options: Options, stages: Stages) -> Sequence[PersonMatch]:
         k = max(options.k, rerank.MOST) if options.rerank else options.k
         where, score = options.filter(), options.person_score
         with stages.measure("search"):
-            persons = self._store.search_persons(collection, crops, k, where, score)
+            persons = self._store.search_persons(collection, crops, k, where, score, options.exact)
         if not options.rerank:
             return persons
         with stages.measure("search"):
-            items, vectors = self._store.shortlist(collection, crops, rerank.MOST, where)
+            items, vectors = self._store.shortlist(collection, crops, rerank.MOST, where, options.exact)
         place: dict[str | None, int] = {}
         for number, match in enumerate(_reranked(items, crops, vectors, stages)):
             place.setdefault(match.item.person_id, number)

@@ -29,8 +29,13 @@ class Verdict:
 class Judge(Protocol):
     """Whoever knows what scores of a collection mean."""
 
-    async def __call__(self, collection: str, by: Kind, scores: Sequence[float]) -> list[Verdict]:
-        """A verdict on each score of this kind. Raises UnknownCollection."""
+    async def __call__(
+        self, collection: str, by: Kind, scores: Sequence[float], fpir: float | None = None
+    ) -> list[Verdict]:
+        """A verdict on each score of this kind, at this rate of false matches, or the collection's.
+
+        Raises UnknownCollection, BadField for a rate that none tells.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,14 @@ class Pair:
     """What is compared: two sets of crops of one person each; or one, and an item of the collection in the other's place.
 
     collection: the one that the item is in, and whose scores say what this one means.
+    fpir: rate of false matches that the decision keeps; None: the collection's.
     """
 
     a: Sequence[Upload]
     b: Sequence[Upload]
     collection: str | None = None
     item_id: str | None = None
+    fpir: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class Verify:
         self._embedding, self._galleries, self._store, self._judge = embedding, galleries, store, judge
 
     async def pair(self, pair: Pair, stages: Stages) -> Verified:
-        """Compare the two sides. Raises BadField for a side too few or too many, UnknownItem."""
+        """Compare the two sides. Raises BadField for a side too few or too many, or a rate that none tells, UnknownItem."""
         _require_two_sides(pair)
         if pair.collection is not None:
             await self._galleries.usable(pair.collection)
@@ -84,7 +91,7 @@ class Verify:
         stages.side_by_side(parts)
         with stages.measure("compare"):
             score = min(1.0, max(-1.0, float(one.astype(np.float64) @ other.astype(np.float64))))
-        return Verified(score, await self._verdict(pair.collection, score), a, b)
+        return Verified(score, await self._verdict(pair, score), a, b)
 
     async def _side(self, crops: Sequence[Upload], pair: Pair, stages: Stages) -> tuple[Floats, Side]:
         """Unit vector float32 [dim] of one side."""
@@ -96,12 +103,12 @@ class Verify:
         vectors, _ = await asyncio.to_thread(self._store.vectors, pair.collection, [pair.item_id])
         return vectors[0], Side(0, item_id=pair.item_id)
 
-    async def _verdict(self, collection: str | None, score: float) -> Verdict:
-        if collection is None:
+    async def _verdict(self, pair: Pair, score: float) -> Verdict:
+        if pair.collection is None:
             return Verdict(None, None, "name a collection: how likely a score is depends on a gallery's own crops")
         if self._judge is None:
-            return Verdict(None, None, f"collection {collection!r} is not calibrated")
-        (verdict,) = await self._judge(collection, "pair", [score])
+            return Verdict(None, None, f"collection {pair.collection!r} is not calibrated")
+        (verdict,) = await self._judge(pair.collection, "pair", [score], pair.fpir)
         return verdict
 
 

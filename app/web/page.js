@@ -5,6 +5,11 @@ const collections = new Map(); // by name, as the server describes them
 let asked; // the question on show { picture, name }; asked again when an option changes
 let running = new AbortController(); // the question under way; a newer one ends it, so that no old answer covers a new one
 
+const DECISIONS = {
+  match: "Match: the best score is high enough for this collection.",
+  unsure: "Unsure: the best score may be right; look for yourself.",
+  unknown: "Unknown: no score is high enough for this person to be in this collection.",
+};
 const NO_COLLECTION = "There is no collection to search yet. Index a folder of crops: "
   + `reid index FOLDER --collection NAME --keep-crops --url ${location.origin}`;
 
@@ -41,7 +46,7 @@ async function showCollections() {
   for (const one of (await getJson("/v1/collections")).collections) collections.set(one.name, one);
   const text = ({ name, items }) => `${name} (${items} ${items === 1 ? "crop" : "crops"})`;
   at("collection").replaceChildren(...[...collections.values()].map((c) => element("option", text(c), { value: c.name })));
-  if (!collections.size) say(NO_COLLECTION);
+  if (!collections.size && !asked) say(NO_COLLECTION); // else the question says so, if it is still the one on show
 }
 
 async function showExamples() {
@@ -90,12 +95,21 @@ async function search(signal) {
   say("Searching…");
   const path = `/v1/collections/${encodeURIComponent(collection.name)}/search?${options}`;
   const response = await send(path, { method: "POST", body: form, signal });
-  const { matches, timings_ms } = await response.json();
+  const { matches, decision, decision_reason, timings_ms } = await response.json();
   show(matches.map((match) => card(match, collection)), timings_ms);
-  say(matches.length ? "Best first. The score is the cosine of the two vectors: 1 for the same picture."
-    : `Nothing in ${collection.name} is left to match.`);
+  if (matches.length) {
+    say("Best first. The score is the cosine of the two vectors: 1 for the same picture."
+      + (matches[0].probability === null ? "" : " Likely: how probably it is the right person."));
+    at("message").prepend(verdict(decision, decision_reason), " ");
+  } else say(`Nothing in ${collection.name} is left to match.`);
   const below = at("matches").getBoundingClientRect().top > innerHeight - 150; // on a phone they come under the query
   if (below) at("found").scrollIntoView();
+}
+
+// What the best match means; or why nobody can tell, in the server's words. A reason beside a decision is a caveat.
+function verdict(decision, reason) {
+  const caveat = reason ? ` (${reason})` : "";
+  return element("strong", decision ? DECISIONS[decision] + caveat : `No decision: ${reason}.`, { className: decision ?? "none" });
 }
 
 function show(cards, timings_ms = {}) {
@@ -107,7 +121,9 @@ function show(cards, timings_ms = {}) {
 function card(match, collection) {
   const row = element("li");
   const facts = element("dl");
-  const rows = { score: match.score.toFixed(3), person: match.person_id, camera: match.camera_id };
+  const { person_id: person, camera_id: camera, probability } = match;
+  const likely = probability === null ? {} : { likely: `${(100 * probability).toFixed(1)}%` }; // the right person
+  const rows = { score: match.score.toFixed(3), ...likely, person, camera };
   for (const [name, value] of Object.entries(rows)) facts.append(element("dt", name), element("dd", value ?? "unknown"));
   row.append(element("span", `${match.rank}`, { className: "rank" }), pictureOf(match, collection), facts);
   return row;

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from app.core.jobs import Job
+from app.errors import BadInput
 from app.service import Service
 
 pytestmark = pytest.mark.anyio
@@ -107,6 +108,44 @@ async def test_too_few_persons_are_refused_with_their_number(http: httpx.AsyncCl
     assert (found["decision"], found["decision_reason"]) == (None, sentence)
 
 
+async def test_a_rate_that_none_tells_is_refused_whether_the_collection_is_calibrated_or_not(
+    http: httpx.AsyncClient, service: Service
+) -> None:
+    await fill(http, service, range(3))
+    body = {"vector": crop_of(1), "fpir": 0.02}
+    refused = await http.post("/v1/collections/lobby/search", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_field")
+    assert refused.json()["detail"] == "fpir: is 0.02; one of 0.001, 0.01, 0.05 is told"
+
+
+async def test_a_persons_best_item_is_judged_as_an_item_is(http: httpx.AsyncClient, service: Service) -> None:
+    await fill(http, service)
+    await calibrate(http)
+    for person in range(5):
+        asked = crop_of(person, spread=1.5)
+        item = await ask(http, asked, k=1)
+        best = await ask(http, asked, k=1, by="person", person_score="best")
+        assert best["persons"][0]["score"] == item["matches"][0]["score"]
+        assert best["persons"][0]["probability"] == item["matches"][0]["probability"]
+        assert best["decision"] == item["decision"]
+
+
+async def test_nobody_is_called_unknown_because_min_score_left_a_match_out(
+    http: httpx.AsyncClient, service: Service
+) -> None:
+    await fill(http, service)
+    await calibrate(http)
+    known, stranger = crop_of(5), RNG.normal(size=DIM).tolist()
+    (top,) = (await ask(http, known, k=1))["matches"]
+    left = await ask(http, known, min_score=0.999)
+    assert (left["matches"], left["decision"]) == ([], None)
+    assert left["decision_reason"] == f"min_score leaves out the best match, whose score is {top['score']:.3f}"
+    assert (await ask(http, stranger, min_score=0.999))["decision"] == "unknown"
+    assert (await ask(http, known, persons=["nobody"]))[
+        "decision"
+    ] == "unknown"  # nothing was left out: there is nothing
+
+
 async def test_a_collection_that_has_grown_marks_its_calibration_and_renews_it(
     http: httpx.AsyncClient, service: Service
 ) -> None:
@@ -115,7 +154,10 @@ async def test_a_collection_that_has_grown_marks_its_calibration_and_renews_it(
     await fill(http, service, range(100, 110))  # a tenth more
     found = await ask(http, crop_of(5))
     assert found["decision"] == "match"
-    assert found["decision_reason"] == "stale: calibrated with 300 items, the collection has 330"
+    stale = "stale: calibrated with 300 items, the collection has 330"
+    assert found["decision_reason"] == stale
+    strict = (await ask(http, crop_of(5), fpir=0.001))["decision_reason"]
+    assert strict == f"cannot be told: 300 searches for absent persons; at least 1000 are needed; {stale}"
     assert (await http.get("/v1/collections/lobby/calibration")).json()["calibrations"]["item"]["stale"] is True
     service.calibrations.renew_with(service.jobs)  # as `reid serve` does
     await ask(http, crop_of(5))
@@ -123,6 +165,54 @@ async def test_a_collection_that_has_grown_marks_its_calibration_and_renews_it(
     assert (job["kind"], job["params"]) == ("calibrate", {"collection": "lobby", "fpir": 0.01})
     await service.jobs.wait(job["id"], 60)
     assert (await ask(http, crop_of(5)))["decision_reason"] is None
+
+
+async def test_a_refusal_is_thought_over_when_the_collection_has_grown(
+    http: httpx.AsyncClient, service: Service
+) -> None:
+    service.calibrations.renew_with(service.jobs)
+    await fill(http, service, range(34))
+    await calibrate(http)
+    await fill(http, service, range(34, 100))
+    found = await ask(http, crop_of(5))
+    assert found["decision"] is None
+    assert found["decision_reason"] == (
+        "too few: 34 persons seen by two cameras; at least 60 are needed; "
+        "stale: calibrated with 102 items, the collection has 300"
+    )
+    (job, *_) = (await http.get("/v1/jobs")).json()["jobs"]
+    await service.jobs.wait(job["id"], 60)
+    assert (await ask(http, crop_of(5)))["decision"] == "match"
+
+
+async def test_a_renewal_that_failed_is_not_asked_for_again_before_the_collection_has_grown_further(
+    http: httpx.AsyncClient, service: Service
+) -> None:
+    await fill(http, service, range(90))
+    await calibrate(http)
+    service.calibrations.renew_with(service.jobs)
+
+    async def fail(job: Job, report: object) -> dict[str, Any]:
+        raise BadInput("too large")
+
+    service.jobs.register("calibrate", fail)
+
+    async def renewals() -> int:
+        jobs = [job for job in (await http.get("/v1/jobs")).json()["jobs"] if job["kind"] == "calibrate"]
+        for job in jobs:
+            await service.jobs.wait(job["id"], 60)
+        return len(jobs) - 1  # the first one was asked for by hand
+
+    await fill(http, service, range(90, 100))
+    for _ in range(3):
+        assert (await ask(http, crop_of(5)))["decision_reason"].startswith("stale")
+        assert await renewals() == 1
+    await fill(http, service, range(100, 109))  # 327 items: not yet a tenth more than the 300 that failed
+    await ask(http, crop_of(5))
+    assert await renewals() == 1
+    await fill(http, service, range(109, 110))
+    await ask(http, crop_of(5))
+    assert await renewals() == 2
 
 
 async def test_a_renewal_that_was_cancelled_is_asked_for_again_and_one_that_waits_is_not(
@@ -164,6 +254,34 @@ async def test_two_crops_are_the_same_person_or_not(
     assert same["score"] == pytest.approx(1, abs=1e-5)
     assert (same["decision"], same["decision_reason"]) == ("match", None)
     assert same["probability"] > 0.9
+    # 1,440 pairs of two persons tell 0.1 %, which 360 searches for absent ones do not.
+    strict = (await http.post("/v1/verify?collection=lobby&fpir=0.001", files=files)).json()
+    assert (strict["decision"], strict["decision_reason"]) == ("match", None)
+    refused = await http.post("/v1/verify?collection=lobby&fpir=0.02", files=files)
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_field")
+
+
+async def test_the_rate_that_is_asked_for_decides(
+    http: httpx.AsyncClient, service: Service, picture: Callable[[int], bytes]
+) -> None:
+    await fill(http, service)
+    borders = {s["fpir"]: s["threshold"] for s in (await calibrate(http))["pair"]["calibration"]["settings"]}
+    assert borders[0.001] > borders[0.01] > borders[0.05]
+    # An item at an angle from the crop whose cosine lies between the borders of 1 % and of 5 %.
+    (crop,) = (await http.post("/v1/embeddings", files=[("image", picture(1))])).json()["vectors"]
+    aside = np.eye(DIM)[0] - np.array(crop) * crop[0]
+    cosine = (borders[0.01] + borders[0.05]) / 2
+    vector = cosine * np.array(crop) + np.sqrt(1 - cosine**2) * aside / np.linalg.norm(aside)
+    item = {"id": "near", "vector": _base64(vector.tolist())}
+    body = {"fingerprint": service.model.fingerprint, "items": [item]}
+    assert (await http.post("/v1/collections/lobby/items", json=body)).status_code == 200
+    told = {}
+    for fpir in (0.01, 0.05):
+        url = f"/v1/verify?collection=lobby&item_id=near&fpir={fpir}"
+        told[fpir] = (await http.post(url, files=[("a", picture(1))])).json()["decision"]
+    assert told[0.05] == "match" != told[0.01]
+    coded = {"a": base64.b64encode(picture(1)).decode(), "collection": "lobby", "item_id": "near", "fpir": 0.05}
+    assert (await http.post("/v1/verify", json=coded)).json()["decision"] == "match"
 
 
 async def test_who_does_not_wait_gets_a_job(http: httpx.AsyncClient, service: Service) -> None:

@@ -74,14 +74,15 @@ async def test_without_a_calibration_there_is_no_decision_and_a_reason(http: htt
 async def test_whoever_knows_what_scores_mean_is_asked(
     service: Service, http: httpx.AsyncClient, picture: Draw
 ) -> None:
-    asked: list[tuple[str, Kind, int]] = []
+    asked: list[tuple[str, Kind, int, float | None]] = []
 
-    async def judge(collection: str, by: Kind, scores: Sequence[float]) -> list[Verdict]:
-        asked.append((collection, by, len(scores)))
+    async def judge(collection: str, by: Kind, scores: Sequence[float], fpir: float | None = None) -> list[Verdict]:
+        asked.append((collection, by, len(scores), fpir))
         return [Verdict(0.9, "match")]
 
     await http.put(C)
     verify = Verify(service.embedding, service.galleries, service.store, judge)
     crops = [Upload("a.png", picture(1))], [Upload("b.png", picture(2))]
     assert (await verify.pair(Pair(*crops, "lobby"), Stages())).verdict == Verdict(0.9, "match")
-    assert asked == [("lobby", "pair", 1)]
+    await verify.pair(Pair(*crops, "lobby", fpir=0.05), Stages())
+    assert asked == [("lobby", "pair", 1, None), ("lobby", "pair", 1, 0.05)]

@@ -9,12 +9,13 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from app.cli.common import application
 from app.cli.serve import Server, listen
-from app.client import Client, CropFile
+from app.client import Client, CropFile, VectorFile
 from app.core.records import NamePattern
 from app.demo.dataset import Recipe, write_folder
 from app.settings import Settings
@@ -42,7 +43,9 @@ def examples(drawn: Path) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def site(tiny_model_directory: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server with the collections `demo` (crops kept), `hostile` and `lean` (none kept), and examples."""
+    """The URL of a server with the collections `demo` (crops kept), `hostile`, `known` (calibrated) and `lean` (none kept),
+    and examples.
+    """
     settings = Settings(model_dir=tiny_model_directory, data_dir=tmp_path_factory.mktemp("site"), threads=1)
     gallery = sorted((drawn / "bounding_box_test").iterdir())
 
@@ -52,6 +55,7 @@ def site(tiny_model_directory: Path, drawn: Path, tmp_path_factory: pytest.TempP
         await client.put_collection("hostile", keep_crops=True)
         about = {"id": "a b?&#<i>", "person_id": HOSTILE, "camera_id": HOSTILE}
         await client.add("hostile", [CropFile(HOSTILE, gallery[0].read_bytes(), about)])
+        await fill_known(client, sorted((drawn / "query").iterdir())[0])
         await client.put_collection("lean", keep_crops=False)
         await client.add("lean", [CropFile("lean.jpg", gallery[0].read_bytes(), {})])
 
@@ -148,6 +152,27 @@ def serving(settings: Settings, examples: Path, fill: Fill | None = None) -> Ite
         stop.set()
         thread.join(timeout=30)
         assert not thread.is_alive()
+
+
+async def fill_known(client: Client, crop: Path) -> None:
+    """Calibrated by made-up vectors of 62 persons before two cameras, like no picture; the crop itself is of camera 9."""
+    model, rng = await client.model(), np.random.default_rng(0)
+    directions = rng.normal(size=(62, model["dim"]))
+    vectors = [
+        VectorFile(f"{p}-{c}", (one + rng.normal(size=len(one)) / 2).astype("<f4").tobytes(), made_up(p, c))
+        for c in (1, 2)
+        for p, one in enumerate(directions)
+    ]
+    await client.put_collection("known")
+    for half in (vectors[:62], vectors[62:]):
+        await client.add_vectors("known", model["fingerprint"], half)
+    await client.add("known", [CropFile(crop.name, crop.read_bytes(), {"person_id": "0007", "camera_id": "9"})])
+    learnt = (await client.calibrate("known", 0.01))["calibrations"]["item"]
+    assert learnt["refused"] is None
+
+
+def made_up(person: int, camera: int) -> dict[str, str]:
+    return {"person_id": f"made up {person}", "camera_id": str(camera)}
 
 
 def labels_of(path: Path) -> dict[str, str]:

@@ -98,8 +98,9 @@ def test_tab_follows_the_order_on_the_page(page: Page, site: str) -> None:
 
 def test_the_answer_is_announced(page: Page, site: str) -> None:
     ask_by_example(page, site)
-    expect(page.get_by_role("status")).to_have_text("Best first. The score is the cosine of the two vectors: "
-                                                    "1 for the same picture.")  # fmt: skip
+    expect(page.get_by_role("status")).to_have_text("No decision: this collection is not calibrated: "
+        "POST /v1/collections/demo/calibration, or reid calibrate --collection demo. "
+        "Best first. The score is the cosine of the two vectors: 1 for the same picture.")  # fmt: skip
 
 
 @pytest.mark.parametrize("url", ["site", "empty_site"])

@@ -160,6 +160,38 @@ def test_a_collection_without_crops_is_shown_without_asking_for_them(page: Page,
     assert not [url for url in asked if url.endswith("/crop")]
 
 
+def test_a_calibrated_collection_answers_with_a_decision_and_probabilities(
+    page: Page, site: str, examples: list[Path]
+) -> None:
+    page.goto(site)
+    page.get_by_label("Collection").select_option("known")
+    click_example(page)
+    expect(page.locator("#message strong")).to_have_text(re.compile("^Match: "))
+    query = examples[0].read_bytes()
+    answer = page.request.post(f"{site}/v1/collections/known/search?k=10", data=query).json()
+    shown = [f"{match['score']:.3f}likely{100 * match['probability']:.1f}%" for match in answer["matches"]]
+    expect(page.locator("#matches dl")).to_have_text([re.compile(f"^score{re.escape(text)}person") for text in shown])
+    assert answer["matches"][0]["probability"] > 0.9
+    assert answer["matches"][1]["probability"] < 0.1
+    page.get_by_label("Leave out camera").fill("9")
+    page.get_by_label("Leave out camera").press("Enter")
+    expect(page.locator("#message strong")).to_have_text(re.compile("^Unknown: "))
+
+
+def test_a_stale_calibration_is_said_beside_the_decision(page: Page, site: str) -> None:
+    def age(route: Route) -> None:
+        answer = route.fetch().json()
+        route.fulfill(json={**answer, "decision": "unsure", "decision_reason": "stale: <b>calibrated</b> long ago"})
+
+    page.route("**/search?*", age)
+    page.goto(site)
+    page.get_by_label("Collection").select_option("known")
+    click_example(page)
+    expect(page.locator("#message strong")).to_have_text(
+        re.compile(r"^Unsure: .* \(stale: <b>calibrated</b> long ago\)$")
+    )
+
+
 def test_names_with_markup_are_shown_as_text(page: Page, site: str, examples: list[Path]) -> None:
     page.goto(site)
     page.get_by_label("Collection").select_option("hostile")
@@ -209,7 +241,7 @@ def test_the_answer_to_an_older_question_never_covers_a_newer_one(page: Page, si
 def test_a_server_that_is_gone_is_told_as_a_sentence(browser: Browser, site: str) -> None:
     page = browser.new_page()
     page.goto(site)
-    expect(page.locator("#collection option")).to_have_count(3)
+    expect(page.locator("#collection option")).to_have_count(4)
     page.route("**/search?*", lambda route: route.abort())
     click_example(page)
     expect_refusal(page, "The server does not answer.")
@@ -225,6 +257,24 @@ def test_without_a_collection_the_page_says_what_to_do(page: Page, empty_site: s
     click_example(page)
     expect_refusal(page, todo)
     assert not searches
+
+
+def test_an_older_question_that_finds_no_collection_does_not_cover_a_newer_ones_refusal(
+    page: Page, empty_site: str
+) -> None:
+    page.goto(empty_site)
+    expect(page.get_by_role("status")).to_have_text(re.compile("There is no collection"))
+    held: list[Route] = []
+    page.route("**/v1/collections", lambda route: route.continue_() if held else held.append(route))
+    with page.expect_request("**/v1/collections"):
+        click_example(page)
+    page.get_by_label("choose a file").set_input_files(payload("x.jpg", b"x"))
+    expect(page.get_by_role("status")).to_have_class("wrong")
+    with page.expect_response("**/v1/collections") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.evaluate("fetch('/v1/model').then((response) => response.json())")  # by then the page has read the late answer
+    expect(page.get_by_role("status")).to_have_class("wrong")
 
 
 def test_a_collection_made_meanwhile_is_found_without_loading_again(

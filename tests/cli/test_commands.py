@@ -84,6 +84,37 @@ def test_crops_of_one_person_are_searched_for_together_and_verified(
     assert re.search(r"score 0\.\d{3}\ndecision: none\n", capsys.readouterr().out)
 
 
+def test_a_calibrated_collection_answers_with_decisions_at_the_rate_asked_for(
+    here: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(Recipe(seed=5, persons=60, distractors=0, cameras=2, seen_by=1.0), tmp_path / "set")
+    gallery, answer = tmp_path / "set" / "bounding_box_test", tmp_path / "answer.json"
+    crop = str(sorted(gallery.iterdir())[0])
+    one = ["search", crop, "--collection", "set", "-k", "1", *here]
+    assert run(["index", str(gallery), "--collection", "set", *here]) == 0
+    capsys.readouterr()
+    assert run(one) == 0
+    said = capsys.readouterr()
+    assert "probability" not in said.out
+    assert "not calibrated" in " ".join(said.err.split())
+    assert run(["calibrate", "--collection", "set", *here]) == 0
+    capsys.readouterr()
+    for more in ([], ["--together"], ["--by", "person"]):
+        assert run([*one, *more]) == 0
+        shown = capsys.readouterr().out
+        assert re.search(r"probability .*\n.* \d+\.\d% .*\ndecision: (match|unsure|unknown)\n", shown)
+        assert run([*one, *more, "--fpir", "0.001", "--json", str(answer)]) == 0  # 120 crops do not tell this rate
+        (result,) = read(answer)["results"]
+        assert "decision" not in result
+        assert result["decision_reason"].startswith("cannot be told: 120 searches")
+    verify = ["verify", crop, crop, "--collection", "set", *here]
+    assert run([*verify, "--json", str(answer)]) == 0
+    assert read(answer)["decision"] == "match"
+    assert run([*verify, "--fpir", "0.001", "--json", str(answer)]) == 0
+    assert read(answer)["decision"] is None
+    assert run([*verify, "--fpir", "0.5"]) == 1
+
+
 def test_crops_without_labels_are_indexed_as_they_are(drawn: Path, here: list[str], tmp_path: Path) -> None:
     own = tmp_path / "own"
     (own / "deeper").mkdir(parents=True)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.datastructures import FormData
 
 from app.api.departure import while_connected
-from app.api.limits import RequestLimits
+from app.api.limits import RequestLimits, TimeoutMs
 from app.api.problems import responses
 from app.api.schemas import ModelName
 from app.api.searching import Images, VerifyAnswer, VerifyIn, VerifyOptions
@@ -38,16 +38,20 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
 
     @routes.post(
         "/v1/verify",
-        responses=responses(400, 404, 409, 413, 415, 422, 429, 503),
+        responses=responses(400, 404, 409, 413, 415, 422, 429, 503, 504),
         openapi_extra=_BODY,
         max_body_size=limits.body(2 * most),
     )
-    async def verify(request: Request, options: Annotated[VerifyOptions, Query()]) -> VerifyAnswer:
+    async def verify(
+        request: Request, options: Annotated[VerifyOptions, Query()], timeout_ms: TimeoutMs = None
+    ) -> VerifyAnswer:
         """Same person? Two crops, two sets of crops of one person each, or a crop and an item of a collection."""
         service.require_ready()
         stages: Stages = request.state.stages
         pair = await _pair(request, options, most)
-        verified = await while_connected(request, service.verify.pair(pair, stages))
+        stages.allow(limits.answer_s(timeout_ms))
+        service.embedding.require_room(len(pair.a) + len(pair.b), stages)
+        verified = await while_connected(request, service.verify.pair(pair, stages), stages.due)
         return VerifyAnswer.of(verified, ModelName.of(service.model), stages.ms, request.state.request_id)
 
     return routes
@@ -57,14 +61,15 @@ async def _pair(request: Request, options: VerifyOptions, most: int) -> Pair:
     if is_json(request):
         body = await read_json(request, VerifyIn)
         a, b = [await _from_json(getattr(body, side), side, most) for side in _SIDES]
-        return Pair(a, b, body.collection or options.collection, body.item_id or options.item_id)
+        fpir = options.fpir if body.fpir is None else body.fpir
+        return Pair(a, b, body.collection or options.collection, body.item_id or options.item_id, fpir)
     if media_type(request) != "multipart/form-data":
         raise UnsupportedMedia(
             "this route takes multipart/form-data with files in the fields `a` and `b`, or application/json"
         )
     async with form_of(request, 2 * most) as form:
         a, b = [await _from_form(form, side, most) for side in _SIDES]
-    return Pair(a, b, options.collection, options.item_id)
+    return Pair(a, b, options.collection, options.item_id, options.fpir)
 
 
 async def _from_json(images: Images | None, side: str, most: int) -> list[Upload]:
