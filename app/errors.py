@@ -3,8 +3,10 @@
 ReidError
 |-- BadInput 422              the caller sent something that cannot be used
 |   |-- BadImage              the bytes are not a crop we can embed
+|   |-- BadArchive            a stream of crops that cannot be read on
 |   `-- BadField              one named field is wrong
 |-- BadRequest 400            the request itself cannot be read
+|-- TooSlow 408               the client sent nothing for too long
 |-- TooLarge 413              more bytes or crops than allowed
 |-- UnsupportedMedia 415      a body of a kind this route does not take
 |-- Forbidden 403             a folder outside the allowed roots
@@ -17,11 +19,13 @@ ReidError
 |-- Conflict 409
 |   |-- TooFewLabels          to say what a score means
 |   |-- PersonExists          a new name is somebody's already
+|   |-- CollectionExists      what is restored needs a name of its own
 |   |-- NothingToUndo         no merge was made, or it was undone
 |   |-- FingerprintMismatch   vectors of two models must not meet
 |   `-- ForeignVectors        vectors were brought that another model made
 |-- Overloaded 429            more waits than the queue may hold
 |-- Unavailable 503
+|   |-- DeadlinePassed 504    the time that the request had is over
 |   |-- NotReady              still warming up, or shutting down
 |   |-- Interrupted           the server stopped before a job was done
 |   |-- DeviceFailed          the model could not run a batch
@@ -77,6 +81,12 @@ class BadImage(BadInput):
     code = "bad_image"
 
 
+class BadArchive(BadInput):
+    """A stream of crops is cut short or broken; what came before that place was taken."""
+
+    code = "bad_archive"
+
+
 class BadField(BadInput):
     """One field is wrong; `field` names it."""
 
@@ -91,6 +101,12 @@ class BadRequest(ReidError):
     """The request cannot be read, for example because its body is not JSON."""
 
     status, code = 400, "bad_request"
+
+
+class TooSlow(ReidError):
+    """The client began a request and then sent nothing for too long."""
+
+    status, code = 408, "too_slow"
 
 
 class TooLarge(ReidError):
@@ -183,6 +199,15 @@ class PersonExists(Conflict):
         super().__init__(f"collection {collection!r} has somebody called {person_id!r}; merge the two if they are one")
 
 
+class CollectionExists(Conflict):
+    """A collection of this name is there, and is not to be mixed with what comes."""
+
+    code = "collection_exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is a collection {name!r} already; give the new one another name")
+
+
 class NothingToUndo(Conflict):
     """No merge of this collection can be undone."""
 
@@ -230,6 +255,12 @@ class Unavailable(ReidError):
     """The service cannot do this now."""
 
     status, code = 503, "unavailable"
+
+
+class DeadlinePassed(Unavailable):
+    """The time that the request had is over; what was still to do for it was left."""
+
+    status, code = 504, "deadline_passed"
 
 
 class NotReady(Unavailable):

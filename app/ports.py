@@ -34,8 +34,8 @@ from app.core.upkeep import Report, Restored, Snapshot
 Floats = npt.NDArray[np.float32]
 Crops = npt.NDArray[np.uint8] | Sequence[Crop]  # an array [n, 256, 128, 3], or n crops that lie apart
 __all__ = [
-    "AuditTrail", "CalibrationStore", "Crop", "Crops", "Embedder", "Floats", "GalleryStore", "JobStore", "RunTimes", "Store", "Upkeep",
-    "batches",
+    "AuditTrail", "CalibrationStore", "Crop", "Crops", "Embedder", "Floats", "GalleryStore", "JobStore", "RunTimes", "Store",
+    "Upkeep", "batches",
 ]  # fmt: skip
 
 
@@ -277,7 +277,7 @@ class Upkeep(Protocol):
         CollectionExists.
         """
 
-    def check(self, quick: bool = False) -> Report:
+    def check(self, quick: bool, stop: Callable[[], bool]) -> Report:
         """Look whether all is whole. quick: at a sample of what takes long."""
 
 

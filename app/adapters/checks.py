@@ -11,9 +11,10 @@ import numpy as np
 from app.core.calibrated import Calibrated
 from app.core.jobs import Job, storable, to_json
 from app.core.preprocess import HEIGHT, WIDTH, Crop
-from app.core.records import Collection, Item, check_text, check_texts
+from app.core.records import Collection, Item, Retention, check_text, check_texts
 from app.ports import Floats
 
+_LONGEST = 36_500  # days
 _UNIT = 1e-3  # how far a query's length may be from 1: float32, and a little for float16 on its way
 
 
@@ -32,7 +33,19 @@ def checked_collection(collection: Collection) -> Collection:
     check_text("name", collection.name)
     if collection.dim < 1:
         raise ValueError(f"vectors of {collection.dim} numbers")
-    return replace(collection, created_at=in_utc(collection.created_at))
+    return replace(
+        collection, created_at=in_utc(collection.created_at), retention=checked_retention(collection.retention)
+    )
+
+
+def checked_retention(retention: Retention) -> Retention:
+    """The retention as it is kept, its cameras a copy. Raises BadField, ValueError for days that are none."""
+    for camera in retention.cameras:
+        check_text("cameras", camera)
+    for days in (retention.keep_days, *retention.cameras.values()):
+        if days is not None and not 1 <= days <= _LONGEST:
+            raise ValueError(f"{days} days; items stay for 1 to {_LONGEST}")
+    return replace(retention, cameras=dict(retention.cameras))
 
 
 def checked_job(job: Job) -> Job:

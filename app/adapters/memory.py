@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import numpy as np
 
@@ -13,15 +14,19 @@ from app.adapters.checks import (
     checked_items,
     checked_person,
     checked_queries,
+    checked_retention,
     in_utc,
     units_and_norms,
 )
 from app.adapters.memory_audit import MemoryAudit
+from app.adapters.memory_embedder import MemoryEmbedder
 from app.adapters.memory_records import MemoryCalibrations, MemoryJobs
+from app.adapters.memory_rows import Row, of_person, ranked
+from app.adapters.memory_upkeep import MemoryUpkeep
 from app.core.audit import Action, Erasure
-from app.core.centroids import cosine, raw_sum
+from app.core.erasing import Names
 from app.core.jobs import Progress
-from app.core.preprocess import HEIGHT, Crop
+from app.core.preprocess import Crop
 from app.core.records import (
     Collection,
     Filter,
@@ -37,53 +42,13 @@ from app.core.records import (
     check_text,
 )
 from app.errors import NothingToUndo, UnknownCollection, UnknownItem, UnknownPerson
-from app.ports import Crops, Floats, RunTimes
+from app.ports import Floats
 
-BANDS = 4
-
-
-class MemoryEmbedder:
-    """Mean red, green and blue of four bands from above to below, each over 255, and a one: 13 numbers.
-
-    A wholly red crop gives [1, 0, 0] four times, then 1. The one keeps a black crop from being a vector of zeros.
-    """
-
-    fingerprint = "memory-mean-colour-of-4-bands"
-    batch_sizes = (1, 2, 4, 8)
-    last_run: RunTimes | None = None
-
-    @property
-    def dim(self) -> int:
-        """13."""
-        return BANDS * 3 + 1
-
-    def embed(self, crops: Crops) -> Floats:
-        """uint8 [n, 256, 128, 3] to float32 [n, 13]."""
-        bands = np.asarray(crops).reshape(len(crops), BANDS, HEIGHT // BANDS, -1, 3)
-        means = bands.mean(axis=(2, 3), dtype=np.float64).reshape(len(crops), -1) / 255
-        return np.hstack([means, np.ones((len(crops), 1))]).astype(np.float32)
-
-    def close(self) -> None:
-        """Nothing is held."""
+__all__ = ["MemoryEmbedder", "MemoryStore"]
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class _Row:
-    item: Item
-    vector: Floats
-    norm: float
-    crop: Crop | None
-    added_at: datetime
-
-
-@dataclass(slots=True)
-class _Merged:
-    merge: Merge
-    rows: list[_Row] = field(default_factory=list)
 
 
 class MemoryStore:
@@ -95,11 +60,13 @@ class MemoryStore:
         self._lock = threading.RLock()  # one call at a time sees and changes the dicts
         self._clock = clock
         self._collections: dict[str, Collection] = {}
-        self._rows: dict[str, dict[str, _Row]] = {}
-        self._merges: dict[str, _Merged] = {}
+        self._rows: dict[str, dict[str, Row]] = {}
+        self._seqs = count(1)
+        self._merges: dict[str, tuple[Merge, set[int]]] = {}  # the last one of a collection, and the rows it moved
         self.audit = MemoryAudit()
         self.jobs = MemoryJobs()
         self.calibrations = MemoryCalibrations(self._lock, self.collection)
+        self.upkeep = MemoryUpkeep(self.audit)
 
     def put_collection(self, collection: Collection) -> Collection:
         """As the port says."""
@@ -121,11 +88,13 @@ class MemoryStore:
     def delete_collection(self, name: str) -> None:
         """As the port says."""
         with self._lock:
-            count = len(self._of(name))
+            rows = list(self._of(name).values())
             del self._collections[name], self._rows[name]
             self._merges.pop(name, None)
             self.calibrations.forget(name)
-            self.audit.append(self._clock(), "delete_collection", name, {"items": count})
+            persons = {row.item.person_id for row in rows}
+            details = {"items": len(rows)}
+            self.audit.append(self._clock(), "delete_collection", name, details, [r.item.id for r in rows], persons)
 
     def derive(self) -> None:
         """Nothing is derived."""
@@ -133,7 +102,7 @@ class MemoryStore:
     def keep(self, name: str, retention: Retention) -> Collection:
         """As the port says."""
         with self._lock:
-            self._collections[name] = replace(self.collection(name), retention=retention)
+            self._collections[name] = replace(self.collection(name), retention=checked_retention(retention))
             return self._collections[name]
 
     def count(self, name: str) -> int:
@@ -158,9 +127,9 @@ class MemoryStore:
                     outcomes.append("unchanged")
                     continue
                 crop = None if pixels is None else pixels[position].copy()
-                added_at = now if stored is None else stored.added_at
+                seq, added_at = (next(self._seqs), now) if stored is None else (stored.seq, stored.added_at)
                 # A key that is there already keeps its place in the dict.
-                rows[item.id] = _Row(item, units[position], float(norms[position]), crop, added_at)
+                rows[item.id] = Row(seq, item, units[position], float(norms[position]), crop, added_at)
                 outcomes.append("added" if stored is None else "updated")
                 persons |= {item.person_id, None if stored is None else stored.item.person_id}
                 changed[item.id] = None
@@ -176,7 +145,7 @@ class MemoryStore:
             row = self._row(name, item.id)
             if row.item != kept:
                 persons = {row.item.person_id, kept.person_id}
-                row.item = kept
+                self._of(name)[item.id] = replace(row, item=kept)
                 self.audit.append(self._clock(), "correct", name, {"items": 1}, [item.id], persons)
             return kept
 
@@ -215,22 +184,39 @@ class MemoryStore:
             )
 
     def erase(self, name: str, where: Filter) -> Erasure:
-        """As the port says."""
+        """As the port says. What is named, and alone, is told in the audit whether it was there or not."""
         with self._lock:
-            rows = self._remove(name, [row for row in self._of(name).values() if where.accepts(row.item)], "erase")
-            people = {row.item.person_id for row in rows} | (where.persons or frozenset())
-            merged = self._merges.get(name)
-            if merged and {merged.merge.person_id, merged.merge.into} & people:
-                del self._merges[name]
-            line = self.audit.lines(self.audit.verify().seq - 1)[0]
-            return Erasure(len(rows), line.at, self.audit.verify())
+            whole = (where.persons or frozenset()) if where == Filter(persons=where.persons) else frozenset[str]()
+            named = (where.ids or frozenset()) if where == Filter(ids=where.ids) else frozenset[str]()
+            rows = [row for row in self._of(name).values() if where.accepts(row.item)]
+            self._drop(name, rows)
+            now, details = self._clock(), {"items": len(rows), "persons": len(whole)}
+            items = sorted({row.item.id for row in rows} | named)
+            head = self.audit.append(now, "erase", name, details, items, {row.item.person_id for row in rows} | whole)
+            self._forget(name, rows, {*(where.ids or ()), *items}, {*(where.persons or ()), *whole}, now)
+            return Erasure(len(rows), now, head)
+
+    def _forget(self, name: str, gone: list[Row], ids: set[str], persons: set[str], now: datetime) -> None:
+        """Take erased rows out of all else that names them, and ids and persons as far as nothing is left of them."""
+        persons |= {row.item.person_id for row in gone if row.item.person_id is not None}
+        merge, moved = self._merges.get(name, (None, set[int]()))
+        if merge and moved & {row.seq for row in gone}:
+            persons |= {merge.person_id, merge.into}
+            del self._merges[name]
+        left = [row.item for row in self._of(name).values()]
+        persons -= {item.person_id for item in left if item.person_id is not None}
+        if merge and {merge.person_id, merge.into} & persons:
+            self._merges.pop(name, None)
+        names = Names.of([row.item for row in gone], ids - {item.id for item in left}, persons)
+        self.jobs.erase(names, now)
+        self.calibrations.erase(name, names)
 
     def expire(self, name: str, now: datetime) -> int:
         """As the port says."""
         with self._lock:
             kept, rows, today = self.collection(name).retention, list(self._of(name).values()), in_utc(now)
 
-            def is_old(row: _Row) -> bool:
+            def is_old(row: Row) -> bool:
                 days = kept.cameras.get(row.item.camera_id or "", kept.keep_days)
                 return days is not None and row.added_at <= today - timedelta(days=days)
 
@@ -270,7 +256,7 @@ class MemoryStore:
             rows = [row for row in self._of(name).values() if row.item.person_id == person_id]
             merge = Merge(person_id, into, len(self._move(name, rows, into, "merge")))
             if person_id != into:
-                self._merges[name] = _Merged(merge, rows)
+                self._merges[name] = merge, {row.seq for row in rows}
             return merge
 
     def undo_merge(self, name: str) -> Merge:
@@ -279,9 +265,8 @@ class MemoryStore:
             rows = self._of(name)
             if name not in self._merges:
                 raise NothingToUndo(name)
-            merged = self._merges.pop(name)
-            merge = merged.merge
-            there = [row for row in merged.rows if rows.get(row.item.id) is row and row.item.person_id == merge.into]
+            merge, moved = self._merges.pop(name)
+            there = [row for row in rows.values() if row.seq in moved and row.item.person_id == merge.into]
             return replace(merge, items=len(self._move(name, there, merge.person_id, "undo_merge")))
 
     def index(self, name: str) -> IndexFacts:
@@ -294,14 +279,14 @@ class MemoryStore:
         """As the port says."""
         collection, rows = self._accepted(name, where)
         checked = checked_queries(queries, k, collection.dim)
-        return [[match for match, _ in _ranked(rows, query[None])][:k] for query in checked]
+        return [[match for match, _ in ranked(rows, query[None])][:k] for query in checked]
 
     def shortlist(
         self, name: str, crops: Floats, k: int, where: Filter, exact: bool = False
     ) -> tuple[list[Match], Floats]:
         """As the port says."""
         collection, rows = self._accepted(name, where)
-        best = _ranked(rows, checked_person(crops, k, collection.dim))[:k]
+        best = ranked(rows, checked_person(crops, k, collection.dim))[:k]
         vectors = np.array([vector for _, vector in best], dtype=np.float32)
         return [match for match, _ in best], vectors.reshape(len(best), collection.dim)
 
@@ -310,63 +295,48 @@ class MemoryStore:
     ) -> list[PersonMatch]:
         """As the port says."""
         collection, rows = self._accepted(name, where)
-        wide = list(checked_person(crops, k, collection.dim).astype(np.float64))
-        persons: dict[str, list[_Row]] = {}  # in the order of their first items
+        crops = checked_person(crops, k, collection.dim)
+        persons: dict[str, list[Row]] = {}  # in the order of their first items
         for row in rows:
             if row.item.person_id is not None:
                 persons.setdefault(row.item.person_id, []).append(row)
-        found = []
-        for person_id, own in persons.items():
-            best, _ = _ranked(own, crops)[0]
-            norms = np.array([row.norm for row in own], dtype=np.float32)
-            total = raw_sum(np.stack([row.vector for row in own]), norms)
-            of_person = cosine(total, wide) if score == "centroid" else best.score
-            found.append(PersonMatch(person_id, of_person, len(own), best))
+        found = [of_person(person_id, own, crops, score) for person_id, own in persons.items()]
         return sorted(found, key=lambda match: -match.score)[:k]  # stable
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _remove(self, name: str, doomed: list[_Row], action: Action, now: datetime | None = None) -> list[_Row]:
-        for row in doomed:
-            del self._of(name)[row.item.id]
-        if doomed or action == "erase":
+    def _remove(self, name: str, doomed: list[Row], action: Action, now: datetime | None = None) -> list[Row]:
+        self._drop(name, doomed)
+        if doomed:
             items, persons = [row.item.id for row in doomed], {row.item.person_id for row in doomed}
             self.audit.append(now or self._clock(), action, name, {"items": len(doomed)}, items, persons)
         return doomed
 
-    def _move(self, name: str, rows: Sequence[_Row], person_id: str | None, action: Action) -> list[_Row]:
+    def _drop(self, name: str, doomed: list[Row]) -> None:
+        for row in doomed:
+            del self._of(name)[row.item.id]
+
+    def _move(self, name: str, rows: Sequence[Row], person_id: str | None, action: Action) -> list[Row]:
         moved = [row for row in rows if row.item.person_id != person_id]
         persons = {row.item.person_id for row in moved} | {person_id}
         for row in moved:
-            row.item = replace(row.item, person_id=person_id)
+            self._of(name)[row.item.id] = replace(row, item=replace(row.item, person_id=person_id))
         if moved:
             self.audit.append(self._clock(), action, name, {"items": len(moved)}, [r.item.id for r in moved], persons)
         return moved
 
-    def _accepted(self, name: str, where: Filter) -> tuple[Collection, list[_Row]]:
+    def _accepted(self, name: str, where: Filter) -> tuple[Collection, list[Row]]:
         with self._lock:
             return self.collection(name), [row for row in self._of(name).values() if where.accepts(row.item)]
 
-    def _of(self, name: str) -> dict[str, _Row]:
+    def _of(self, name: str) -> dict[str, Row]:
         if name not in self._rows:
             raise UnknownCollection(name)
         return self._rows[name]
 
-    def _row(self, name: str, item_id: str) -> _Row:
+    def _row(self, name: str, item_id: str) -> Row:
         try:
             return self._of(name)[item_id]
         except KeyError as error:
             raise UnknownItem(name, item_id) from error
-
-
-def _ranked(rows: Sequence[_Row], crops: Floats) -> list[tuple[Match, Floats]]:
-    """All rows, best first, each with its vector; a row's score is its best over the crops."""
-    scores = [max(_cosine(row.vector, crop) for crop in crops) for row in rows]
-    order = sorted(range(len(rows)), key=lambda i: -scores[i])  # stable: ties keep the order added
-    return [(Match(rows[i].item, scores[i]), rows[i].vector) for i in order]
-
-
-def _cosine(vector: Floats, query: Floats) -> float:
-    """Of two unit vectors; the last bit of float32 must not carry it past 1."""
-    return min(1.0, max(-1.0, float(vector.astype(np.float64) @ query.astype(np.float64))))

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from app.adapters.checks import checked_calibrated, checked_job
 from app.core.calibrated import By, Calibrated
+from app.core.erasing import Names, cleared, named, parsed
 from app.core.jobs import Job, State
 from app.errors import UnknownJob
 
@@ -17,12 +18,30 @@ class MemoryJobs:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # one call at a time sees and changes the dict
         self._jobs: dict[str, Job] = {}
+        self._cleared: set[str] = set()  # ids of jobs that an erase has emptied
+        self._erased: list[tuple[datetime, Names]] = []
 
     def put_job(self, job: Job) -> None:
         """As the port says."""
         kept = checked_job(job)
         with self._lock:
-            self._jobs[job.id] = kept
+            if job.id not in self._cleared:
+                self._jobs[job.id] = kept
+            for at, names in self._erased:
+                self._clear(kept.id, names, at)
+
+    def erase(self, names: Names, now: datetime) -> None:
+        """Empty the jobs that tell of these, and those that were there by now and will."""
+        with self._lock:
+            for job_id in self._jobs:
+                self._clear(job_id, names, now)
+            self._erased.append((now, names))
+
+    def _clear(self, job_id: str, names: Names, now: datetime) -> None:
+        job = self._jobs[job_id]
+        if job_id not in self._cleared and job.created_at <= now and named(job, names):
+            self._jobs[job_id] = cleared(job, now)
+            self._cleared.add(job_id)
 
     def job(self, job_id: str) -> Job:
         """As the port says."""
@@ -49,6 +68,7 @@ class MemoryJobs:
         """As the port says."""
         with self._lock:
             del self._jobs[self.job(job_id).id]
+            self._cleared.discard(job_id)
 
     def prune_jobs(self, keep: int, ended_before: datetime) -> int:
         """As the port says."""
@@ -80,6 +100,12 @@ class MemoryCalibrations:
         with self._lock:
             self._known(collection)
             return self._kept.get((collection, by))
+
+    def erase(self, collection: str, names: Names) -> None:
+        """Forget what names these. The caller holds the lock."""
+        for key, kept in list(self._kept.items()):
+            if key[0] == collection and names.within(parsed(kept.data)):
+                del self._kept[key]
 
     def forget(self, collection: str) -> None:
         """The collection is gone. The caller holds the lock."""

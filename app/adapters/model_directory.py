@@ -4,21 +4,24 @@ import hashlib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from app.core.manifest import MANIFEST_FILE, Artefact, ModelManifest, parse_manifest
+from app.core.manifest import GOLDEN_COSINE, MANIFEST_FILE, ONNX_FP32, Artefact, ModelManifest, parse_manifest
 from app.core.preprocess import HEIGHT, WIDTH
 from app.errors import BadModelDirectory
 
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """The drawn crops uint8 [n, 256, 128, 3] that every start embeds, and their fp32 vectors [n, dim]."""
+    """The drawn crops uint8 [n, 256, 128, 3] that every start embeds, the vectors [n, dim] that they must give, and how
+    near. The vectors are fp32's, or a variant's own."""
 
     crops: npt.NDArray[np.uint8]
     vectors: npt.NDArray[np.float32]
+    cosine: float = GOLDEN_COSINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +53,36 @@ class ModelDirectory:
         return cls(path, manifest)
 
     def artefact(self, variant: str, batch: int | None = None) -> Path:
-        """The file of a variant for a fixed batch size, or with a dynamic batch."""
+        """The file of a variant for a fixed batch size, or with a dynamic batch; another variant's where it runs that."""
+        described = self.manifest.variants.get(variant)
+        owner = described.graph if described and described.graph else variant
         for artefact in self.manifest.artefacts:
-            if artefact.variant == variant and artefact.batch == batch:
+            if artefact.variant == owner and artefact.batch == batch:
                 return self.path / artefact.file
         kind = "a dynamic batch" if batch is None else f"batch size {batch}"
         raise BadModelDirectory(f"{self.path} has no {variant} artefact with {kind}")
 
-    def golden(self) -> Golden:
-        """The golden crops and vectors. Nothing is unpickled."""
-        try:
-            # Opened here, since numpy leaves a file that is no zip open.
-            with (
-                (self.path / self.manifest.golden.file).open("rb") as file,
-                np.load(file, allow_pickle=False) as arrays,
-            ):
-                crops, vectors = arrays["crops"], arrays["vectors"]
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise BadModelDirectory(f"{self.path}: the golden crops cannot be read: {error}") from error
+    def golden(self, variant: str = ONNX_FP32) -> Golden:
+        """The golden crops, with what a variant must make of them. Nothing is unpickled. Raises BadModelDirectory."""
+        own = self.manifest.variant(variant).golden
+        (crops, vectors) = self._arrays(self.manifest.golden.file, "crops", "vectors")
+        if own is not None:
+            (vectors,) = self._arrays(own.file, "vectors")
         kinds = (crops.dtype, crops.shape[1:], vectors.dtype, vectors.shape)
         if kinds != (np.uint8, (HEIGHT, WIDTH, 3), np.float32, (len(crops), self.manifest.dim)) or len(crops) == 0:
             raise BadModelDirectory(
                 f"{self.path}: golden crops {crops.dtype} {crops.shape} and vectors {vectors.dtype} {vectors.shape} "
                 "do not fit the model"
             )
-        return Golden(crops, vectors)
+        return Golden(crops, vectors, self.manifest.golden_cosine(variant))
+
+    def _arrays(self, file: str, *names: str) -> list[Any]:
+        try:
+            # Opened here, since numpy leaves a file that is no zip open.
+            with (self.path / file).open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+                return [arrays[name] for name in names]
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise BadModelDirectory(f"{self.path}: the golden crops cannot be read: {error}") from error
 
 
 def _check(file: Path, artefact: Artefact) -> None:

@@ -43,12 +43,18 @@ class AuditHead:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What an erase did: how many items, and the line that tells of it. snapshots: ids of those that still hold some of it."""
+    """What an erase did: how many items, and the line that tells of it.
+
+    snapshots: ids of those that still hold some of it; unreachable: of those that could not be asked. recorded: whether it
+    stands beside every snapshot, so that a restore applies it; None where there is no snapshot.
+    """
 
     items: int
     erased_at: datetime
     audit: AuditHead
     snapshots: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
+    recorded: bool | None = None
 
 
 def digest(key: bytes, kind: Literal["item", "person"], collection: str, name: str) -> bytes:

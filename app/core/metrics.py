@@ -169,7 +169,7 @@ def summarise(ranked: Ranked, gallery: int, intervals: bool = True) -> Report:
     )
 
 
-def interval(precision: Doubles, hit: Mask) -> Interval:
+def interval(precision: Doubles, hit: Mask | Doubles) -> Interval:
     """Percentile bootstrap over queries, the same draws for both figures."""
     rng, count = np.random.default_rng(SEED), len(precision)
     means = np.empty((2, RESAMPLES))

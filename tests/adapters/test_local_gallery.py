@@ -162,7 +162,7 @@ def test_a_killed_process_leaves_every_acknowledged_item_and_no_half_commit(dire
 
 
 def test_a_full_database_refuses_a_whole_call_and_works_on(directory: Path) -> None:
-    gallery = LocalGallery(directory, partial(Database, max_pages=120))  # 480 KiB: room for four crops of noise
+    gallery = LocalGallery(directory, partial(Database, max_pages=160))  # 640 KiB: room for four crops of noise
     gallery.put_collection(Collection("lobby", "print-1", DIM, True, NOON))
     noise = list(np.random.default_rng(1).integers(0, 256, (6, HEIGHT, WIDTH, 3), dtype=np.uint8))
     gallery.upsert("lobby", items(0, 2), vectors(0, 2), noise[:2])
@@ -230,7 +230,7 @@ def test_a_damaged_database_is_refused_by_name(gallery: LocalGallery, directory:
     elif damage == "half":
         os.truncate(path, path.stat().st_size // 2)
     elif damage == "vector":
-        change(directory, "update vector set unit = x'00000000' where seq = 7")
+        change(directory, "update slot set bytes = x'00000000' where id = 7")
     else:
         change(directory, "update item set attributes = '{' where seq = 7")
     for _ in range(2):  # the first refusal kept no lock

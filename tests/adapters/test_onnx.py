@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
 from app.adapters.model_directory import Golden, ModelDirectory
 from app.adapters.onnx import BATCH_SIZES, OnnxEmbedder
+from app.core.preprocess import MEAN, STD
 from app.errors import BadModelDirectory, DeviceFailed
 
 DIM = 128  # of the tiny model
@@ -24,6 +26,12 @@ def embedder(tiny_model_directory: Path) -> Iterator[OnnxEmbedder]:
 @pytest.fixture(scope="module")
 def golden(tiny_model_directory: Path) -> Golden:
     return ModelDirectory.open(tiny_model_directory).golden()
+
+
+def single_threaded() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return options
 
 
 def test_the_golden_crops_give_torchs_vectors(embedder: OnnxEmbedder, golden: Golden) -> None:
@@ -44,6 +52,31 @@ def test_vectors_come_in_the_order_of_the_crops(embedder: OnnxEmbedder, golden: 
     vectors = embedder.embed(golden.crops[order])
     nearest = [int(np.abs(golden.vectors - vector).sum(axis=1).argmin()) for vector in vectors]
     assert nearest == order
+
+
+def test_what_reaches_the_graph_is_the_normalisation_to_the_last_bit(
+    embedder: OnnxEmbedder, tiny_model_directory: Path, golden: Golden
+) -> None:
+    session = ort.InferenceSession(tiny_model_directory / "model.onnx", single_threaded())
+    mean, std = np.array(MEAN, np.float32), np.array(STD, np.float32)
+    for crops in (golden.crops, golden.crops[:3], golden.crops[3:4]):  # the buffer is used again for fewer
+        planes = (crops.astype(np.float32) / np.float32(255) - mean) / std
+        (expected,) = session.run(None, {"input": np.ascontiguousarray(planes.transpose(0, 3, 1, 2))})
+        assert np.array_equal(embedder.embed(list(crops)), expected)
+
+
+def test_vectors_of_an_earlier_batch_stay_as_they_are(embedder: OnnxEmbedder, golden: Golden) -> None:
+    first = embedder.embed(golden.crops[:2])
+    kept = first.copy()
+    embedder.embed(golden.crops[2:4])
+    assert np.array_equal(first, kept)
+
+
+def test_the_session_has_the_threads_it_was_given_and_none_spins(embedder: OnnxEmbedder) -> None:
+    options = embedder._session.get_session_options()  # what the library says it runs with, not what we asked for
+    assert options.intra_op_num_threads == 1
+    assert options.execution_mode == ort.ExecutionMode.ORT_SEQUENTIAL  # no threads across operators
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 def test_the_embedder_says_what_it_is(embedder: OnnxEmbedder) -> None:

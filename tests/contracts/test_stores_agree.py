@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from app.adapters.local_gallery import LocalGallery
+from app.adapters.local_gallery.plan import IndexPlan
 from app.adapters.memory import MemoryStore
-from app.core.records import Collection, Filter, Item, PersonScore
+from app.core.audit import AuditLine
+from app.core.records import Collection, Filter, Item, PersonScore, Retention
 from app.errors import ReidError
-from app.ports import GalleryStore
+from app.ports import Store
+from tests.contracts.conftest import Clock
 
 LOBBY = Collection("lobby", "print-1", 8, keep_crops=False, created_at=datetime(2026, 1, 2, tzinfo=UTC))
 IDS, PERSONS, CAMERAS = [f"i{n}" for n in range(12)], ["p1", "p2", "p3"], ["1", "2", "3"]
@@ -59,17 +62,22 @@ def test_the_queries_tell_the_vectors_of_the_pool_apart() -> None:
 class BothStores(RuleBasedStateMachine):
     """Hands every call to both and compares what they say."""
 
+    plan = IndexPlan()
+
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp())
-        self.reference, self.local = MemoryStore(), LocalGallery(self.directory)
+        self.directory, self.clock = Path(tempfile.mkdtemp()), Clock()
+        self.reference, self.local = MemoryStore(self.clock), self.opened()
         self.both("put", lambda store: store.put_collection(LOBBY))
+
+    def opened(self) -> LocalGallery:
+        return LocalGallery(self.directory, clock=self.clock, plan=self.plan)
 
     def teardown(self) -> None:
         self.local.close()
         shutil.rmtree(self.directory)
 
-    def both(self, what: str, call: Callable[[GalleryStore], object]) -> None:
+    def both(self, what: str, call: Callable[[Store], object]) -> None:
         answers = [answer(call, store) for store in (self.reference, self.local)]
         assert answers[0] == answers[1], what
 
@@ -82,6 +90,45 @@ class BothStores(RuleBasedStateMachine):
     def delete(self, where: Filter) -> None:
         self.both("delete", lambda store: store.delete("lobby", where))
 
+    @rule(where=filters)
+    def erase(self, where: Filter) -> None:
+        self.both("erase", lambda store: erased(store, where))
+
+    @rule(item=items)
+    def correct(self, item: Item) -> None:
+        self.both("correct", lambda store: store.correct("lobby", item))
+
+    @rule(where=filters, person=st.none() | st.sampled_from(PERSONS))
+    def move(self, where: Filter, person: str | None) -> None:
+        self.both("move", lambda store: store.move("lobby", where, person))
+
+    @rule(person=st.sampled_from(PERSONS), into=st.sampled_from(PERSONS))
+    def merge(self, person: str, into: str) -> None:
+        self.both("merge", lambda store: store.merge("lobby", person, into))
+
+    @rule()
+    def undo_merge(self) -> None:
+        self.both("undo_merge", lambda store: store.undo_merge("lobby"))
+
+    @rule(days=st.none() | st.integers(1, 3), cameras=st.dictionaries(st.sampled_from(CAMERAS), st.integers(1, 3)))
+    def keep(self, days: int | None, cameras: dict[str, int]) -> None:
+        self.both("keep", lambda store: store.keep("lobby", Retention(days, cameras)))
+
+    @rule(days=st.integers(0, 2))
+    def expire_some_days_later(self, days: int) -> None:
+        self.clock.now += timedelta(days=days)
+        self.both("expire", lambda store: store.expire("lobby", self.clock.now))
+
+    @rule(after=st.none() | st.sampled_from(PERSONS), limit=st.integers(1, 3))
+    def persons(self, after: str | None, limit: int) -> None:
+        self.both("persons", lambda store: store.persons("lobby", after, limit))
+        self.both("person", lambda store: store.person("lobby", after or "p1"))
+
+    @rule(item_id=st.none() | st.sampled_from(IDS), person=st.none() | st.sampled_from(PERSONS))
+    def ask_the_audit(self, item_id: str | None, person: str | None) -> None:
+        self.both("about", lambda store: [line.seq for line in store.audit.about("lobby", item_id, person)])
+        self.both("lines", lambda store: told(store.audit.lines(limit=None)))
+
     @rule()
     def begin_anew(self) -> None:
         self.both("delete_collection", lambda store: store.delete_collection("lobby"))
@@ -90,7 +137,7 @@ class BothStores(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.local.close()
-        self.local = LocalGallery(self.directory)
+        self.local = self.opened()
 
     @rule(where=filters, k=st.integers(1, 15))
     def search(self, where: Filter, k: int) -> None:
@@ -138,7 +185,7 @@ class BothStores(RuleBasedStateMachine):
         self.both("count", lambda store: store.count("lobby"))
 
 
-def answer(call: Callable[[GalleryStore], object], store: GalleryStore) -> object:
+def answer(call: Callable[[Store], object], store: Store) -> object:
     """What the call returns, or the refusal it raises."""
     try:
         return call(store)
@@ -146,6 +193,26 @@ def answer(call: Callable[[GalleryStore], object], store: GalleryStore) -> objec
         return type(error), str(error)
 
 
+def erased(store: Store, where: Filter) -> object:
+    """What a receipt says, but for the hash: each audit has a key of its own."""
+    erasure = store.erase("lobby", where)
+    assert erasure.audit == store.audit.verify()
+    return erasure.items, erasure.erased_at, erasure.audit.seq
+
+
+def told(lines: Sequence[AuditLine]) -> list[object]:
+    """What lines say, but for whom of: the keys of digests differ."""
+    return [(n.seq, n.at, n.action, n.collection, n.details, len(n.items), len(n.persons)) for n in lines]
+
+
+class BothStoresWithCodes(BothStores):
+    """The same where more than three items get codes, which are then all scored exactly."""
+
+    plan = IndexPlan(flat=3, tail=1, shortlist=100, narrow=2)
+
+
 # No deadline: a commit waits for the disk, and the disk may be busy with other things.
-BothStores.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+BothStores.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+BothStoresWithCodes.TestCase.settings = BothStores.TestCase.settings
 TestStoresAgree = BothStores.TestCase
+TestStoresWithCodesAgree = BothStoresWithCodes.TestCase

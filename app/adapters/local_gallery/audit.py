@@ -32,12 +32,15 @@ class LocalAudit:
     def about(self, collection: str, item_id: str | None = None, person_id: str | None = None) -> list[AuditLine]:
         """As the port says."""
         with self._database.reading() as db:
-            key = _stored_key(db)
-        if key is None:
-            return []
-        item = None if item_id is None else digest(key, "item", collection, item_id)
-        person = None if person_id is None else digest(key, "person", collection, person_id)
-        return [line for line in self._all() if item in line.items or person in line.persons]
+            key = stored_key(db)
+            if key is None:
+                return []
+            item = b"" if item_id is None else digest(key, "item", collection, item_id)
+            person = b"" if person_id is None else digest(key, "person", collection, person_id)
+            sql = f"select {_COLUMNS} from audit where instr(items, ?) or instr(persons, ?) order by seq"
+            rows = db.execute(sql, (item or None, person or None)).fetchall()
+        # SQLite looks at bytes, and so may see one that begins in the middle of another.
+        return [line for line in map(_from_row, rows) if item in line.items or person in line.persons]
 
     def verify(self) -> AuditHead:
         """As the port says."""
@@ -66,21 +69,41 @@ def append(
     persons: Iterable[str | None] = (),
 ) -> AuditHead:
     """A line in the open transaction, about these ids. Returns what the chain then ends with."""
-    key = _stored_key(db)
+    key = stored_key(db)
     if key is None:
         key = secrets.token_bytes(32)
         db.execute("insert into secret (name, value) values ('audit', ?)", (key,))
-    row = db.execute("select seq, hash from audit order by seq desc limit 1").fetchone()
-    seq, before = row or (0, GENESIS)
     of_items = [digest(key, "item", collection, item) for item in items]
     named = sorted({person for person in persons if person is not None})
     of_persons = [digest(key, "person", collection, person) for person in named]
-    line = chained(before, seq + 1, at, action, collection, details, of_items, of_persons)
+    return append_digests(db, at, action, collection, details, of_items, of_persons)
+
+
+def append_digests(
+    db: sqlite3.Connection,
+    at: datetime,
+    action: Action,
+    collection: str,
+    details: Mapping[str, str | int],
+    items: Iterable[bytes],
+    persons: Iterable[bytes],
+) -> AuditHead:
+    """The same where only digests are known."""
+    row = db.execute("select seq, hash from audit order by seq desc limit 1").fetchone()
+    seq, before = row or (0, GENESIS)
+    line = chained(before, seq + 1, at, action, collection, details, items, persons)
     db.execute(f"insert into audit ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?)", _to_row(line))
     return AuditHead(line.seq, line.hash)
 
 
-def _stored_key(db: sqlite3.Connection) -> bytes | None:
+def erasures(db: sqlite3.Connection) -> Iterator[AuditLine]:
+    """The lines that tell of erasures."""
+    for row in db.execute(f"select {_COLUMNS} from audit where action = 'erase' order by seq"):
+        yield _from_row(row)
+
+
+def stored_key(db: sqlite3.Connection) -> bytes | None:
+    """What digests are made with; None before the first line."""
     row = db.execute("select value from secret where name = 'audit'").fetchone()
     return None if row is None else bytes(row[0])
 

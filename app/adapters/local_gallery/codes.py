@@ -16,6 +16,11 @@ from app.ports import Floats
 
 Estimates = npt.NDArray[np.float32]
 _WIPE = 64  # rows: two of the blocks of 32 in which FAISS packs codes
+_FILLER = 2**40  # numbers of rows that are added to be removed; far from any other's
+# FAISS adds up a row's products in 16 bits, and scales them to just that: a row that is the query itself reaches the end, and
+# by rounding passes it, and is then taken for the farthest. Two of these numbers, which all rows have as 0, make room.
+_ROOM = 8
+_ROOM_SHARE = 1 / 128  # of the largest sum; rounding adds up to 0.5 for each four numbers, of 65,535
 
 
 class CodeIndex:
@@ -29,7 +34,8 @@ class CodeIndex:
         """Of unit vectors float32 [n, dim], in pieces, around float32 [dim]."""
         codes = _empty(centre)
         for part in parts:
-            codes.add(np.ascontiguousarray(part))
+            if len(part):  # FAISS refuses to add nothing
+                codes.add(_wide(part))
         return cls(codes, np.arange(codes.ntotal, dtype=np.int64))
 
     @classmethod
@@ -52,7 +58,7 @@ class CodeIndex:
         first = int(whole._ids[-1]) + 1 if len(rows) else 0
         for part, rows in others:
             kept = part._only(rows)
-            codes.merge_from(kept._codes, first)
+            _merge(codes, kept._codes, first)
             ids.append(kept._ids + first)
             first = int(ids[-1][-1]) + 1 if len(rows) else first
         return cls(codes, np.concatenate(ids))
@@ -60,12 +66,12 @@ class CodeIndex:
     @property
     def dim(self) -> int:
         """Numbers of a vector."""
-        return int(self._codes.d)
+        return int(self._codes.d) - _ROOM
 
     @property
     def centre(self) -> Floats:
         """What the codes are taken around, float32 [dim]."""
-        return np.asarray(self._codes.quantizer.reconstruct(0), dtype=np.float32)
+        return np.asarray(self._codes.quantizer.reconstruct(0)[:-_ROOM], dtype=np.float32)
 
     @property
     def bytes(self) -> int:
@@ -86,17 +92,28 @@ class CodeIndex:
         count = min(count, int(np.count_nonzero(accepted)))
         if not count:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-        mask = accepted
-        if len(self._ids) and self._ids[-1] + 1 != len(self._ids):
-            mask = np.zeros(int(self._ids[-1]) + 1, dtype=bool)
-            mask[self._ids] = accepted
-        bitmap = np.packbits(mask, bitorder="little")
+        bitmap = np.packbits(accepted if self._dense else self._spread(accepted), bitorder="little")
         # The selector points into `bitmap`, the parameters at the selector: all three must live as long as the search.
         selector = faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]  # the stub is the C++ form
         parameters = faiss.SearchParametersIVF(sel=selector, nprobe=1)  # type: ignore[call-arg]  # likewise
-        squares, found = self._codes.search(query[None], count, params=parameters)
-        found, squares = found[0][found[0] >= 0], squares[0][found[0] >= 0]
-        return np.searchsorted(self._ids, found), np.asarray(1 - squares / 2, dtype=np.float32)
+        asked = _wide(query[None])
+        room = _ROOM_SHARE * float(np.abs(query - self.centre).sum())
+        asked[0, -2:] = room, -room
+        squares, found = self._codes.search(asked, count, params=parameters)
+        found, squares = found[0][found[0] >= 0], squares[0][found[0] >= 0] - 2 * room**2
+        rows = found if self._dense else np.searchsorted(self._ids, found)
+        return rows, np.asarray(1 - squares / 2, dtype=np.float32)
+
+    @property
+    def _dense(self) -> bool:
+        """Whether rows have their own numbers inside FAISS."""
+        return not len(self._ids) or int(self._ids[-1]) + 1 == len(self._ids)
+
+    def _spread(self, accepted: Mask) -> Mask:
+        """A mask over rows as one over numbers."""
+        mask = np.zeros(int(self._ids[-1]) + 1, dtype=bool)
+        mask[self._ids] = accepted
+        return mask
 
     def _only(self, rows: Rows) -> "CodeIndex":
         """A copy with these rows alone."""
@@ -110,18 +127,38 @@ class CodeIndex:
 
 
 def _empty(centre: Floats) -> faiss.IndexIVFRaBitQFastScan:
-    quantizer = faiss.IndexFlatL2(len(centre))
-    quantizer.add(np.ascontiguousarray(centre[None]))
-    codes = faiss.IndexIVFRaBitQFastScan(quantizer, len(centre), 1, faiss.METRIC_L2)
+    quantizer = faiss.IndexFlatL2(len(centre) + _ROOM)
+    quantizer.add(_wide(centre[None]))
+    codes = faiss.IndexIVFRaBitQFastScan(quantizer, quantizer.d, 1, faiss.METRIC_L2)
     codes.referenced_objects = [quantizer]  # type: ignore[attr-defined]  # FAISS keeps a bare pointer
     codes.is_trained = True  # a single list's centre is all that training would find
     return codes
 
 
+def _wide(vectors: Floats) -> Floats:
+    """A copy with room: float32 [n, dim + _ROOM]."""
+    return np.pad(vectors, ((0, 0), (0, _ROOM)))
+
+
+def _merge(codes: faiss.IndexIVFRaBitQFastScan, more: faiss.IndexIVFRaBitQFastScan, first: int) -> None:
+    """Move rows into an index, `first` being added to their numbers."""
+    # FAISS 1.15.1 (BlockInvertedLists::add_entries) compares a number of rows with one of bytes: where the rows that are there
+    # are a multiple of a block's bytes, it writes past the end. One row more, for that time, keeps it from there.
+    lists = faiss.downcast_InvertedLists(codes.invlists)  # type: ignore[arg-type]  # which are there
+    even = codes.ntotal % lists.block_size == 0  # type: ignore[attr-defined]  # of BlockInvertedLists, not in the stub
+    if even:
+        _fill(codes, 1)
+    codes.merge_from(more, first)
+    if even:
+        _wipe(codes)
+
+
 def _wipe(codes: faiss.IndexIVFRaBitQFastScan) -> None:
     """Overwrite what FAISS leaves of removed rows: it moves the last rows into the holes, and their old places stay."""
-    first = 2**40  # far from any row's number
-    filler = np.repeat(np.asarray(codes.quantizer.reconstruct(0), dtype=np.float32)[None] + 1, _WIPE, axis=0)
-    numbers = np.arange(first, first + _WIPE, dtype=np.int64)
-    codes.add_with_ids(filler, numbers)
-    codes.remove_ids(numbers)  # type: ignore[arg-type]  # likewise
+    _fill(codes, _WIPE)
+    codes.remove_ids(np.arange(_FILLER, _FILLER + _WIPE))  # type: ignore[arg-type]  # the stub is the C++ form
+
+
+def _fill(codes: faiss.IndexIVFRaBitQFastScan, count: int) -> None:
+    rows = np.repeat(np.asarray(codes.quantizer.reconstruct(0), dtype=np.float32)[None] + 1, count, axis=0)
+    codes.add_with_ids(rows, np.arange(_FILLER, _FILLER + count))

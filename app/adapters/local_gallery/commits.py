@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Generic, TypeVar
 
 from app.adapters.local_gallery.database import Database
@@ -53,7 +54,7 @@ class Commits:
         try:
             with self._database.transaction(then=lambda: self._publish(views)) as db:
                 for entry in group:
-                    entry.attempt(db, views)
+                    entry.attempt(db, views, self._database.told)
         except BaseException as error:
             for entry in group:
                 entry.fail(error)
@@ -69,26 +70,32 @@ class _Entry(Generic[Answer]):
         self._answer: list[Answer] = []
         self._error: BaseException | None = None
 
-    def attempt(self, db: sqlite3.Connection, views: Views) -> None:
-        """Do it, or undo it. Raises what SQLite raises: a full disk or a broken page is everybody's."""
+    def attempt(self, db: sqlite3.Connection, views: Views, told: Callable[[sqlite3.Error], Exception]) -> None:
+        """Do it, or undo it. Raises what SQLite raises where it has undone the whole transaction: that is everybody's."""
         before = dict(views)
         db.execute("savepoint work")
         try:
             self._answer.append(self._work(db, views))
-        except sqlite3.Error:
-            raise
         except BaseException as error:
+            if not db.in_transaction:
+                raise
             db.execute("rollback to work")
             views.clear()
             views.update(before)
             self._error = error
+            if isinstance(error, sqlite3.Error):
+                self._error = told(error)
+                self._error.__cause__ = error
         db.execute("release work")
 
     def fail(self, error: BaseException) -> None:
-        """The whole group failed."""
-        self._error = self._error or error
+        """The whole group failed. Each of those who wait raises an error of its own: a raise writes into it."""
+        if self._error is None:
+            self._error = copy(error)
+            self._error.__cause__ = error
 
     def answered(self) -> Answer:
+        """What came of it."""
         if self._error is not None:
             raise self._error
         return self._answer[0]

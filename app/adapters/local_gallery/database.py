@@ -93,27 +93,25 @@ class Database:
         raises StorageFailed where they do not end.
         """
         with self._turn, self._translated() if surely else suppress(sqlite3.Error):
-            busy, _, _ = self._writer.execute("pragma wal_checkpoint(truncate)").fetchone()
+            if not surely:
+                self._writer.execute("pragma busy_timeout = 0")  # whoever writes next would wait with it
+            try:
+                busy, _, _ = self._writer.execute("pragma wal_checkpoint(truncate)").fetchone()
+            finally:
+                self._writer.execute(f"pragma busy_timeout = {round(self._busy_timeout_s * 1000)}")
             if busy and surely:
                 raise StorageFailed(
                     f"the database {self._path}: its log could not be emptied while others read; ask again"
                 )
 
     def rewrite(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """A transaction that may drop tables to which others refer, and puts the like in their place. Raises StorageFailed."""
-        with self._turn, self._translated():
-            self._writer.execute("pragma foreign_keys = off")  # has no effect inside a transaction
+        """A transaction that may put one table in the place of another, under views that name it. Raises StorageFailed."""
+        with self.transaction() as db:
+            db.execute("pragma legacy_alter_table = on")  # else SQLite looks at the views while there is no such table
             try:
-                self._writer.execute("begin immediate")
-                try:
-                    work(self._writer)
-                    self.commit()
-                except BaseException:
-                    if self._writer.in_transaction:
-                        self._writer.execute("rollback")
-                    raise
+                work(db)
             finally:
-                self._writer.execute("pragma foreign_keys = on")
+                db.execute("pragma legacy_alter_table = off")
 
     def _copy_log(self, changes: int) -> None:
         """Now and then, take the log's pages to the database.
@@ -159,15 +157,19 @@ class Database:
                     db.execute(statement)
                 db.execute(f"pragma user_version = {number}")
 
+    def told(self, error: sqlite3.Error) -> StorageFailed:
+        """The error as others are to see it, with a sentence that says what to look at."""
+        code = getattr(error, "sqlite_errorcode", None)  # errors of the Python module itself have none
+        sentence = str(error) if code is None else _SENTENCES.get(code & 0xFF, str(error))
+        return StorageFailed(f"the database {self._path}: {sentence}")
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """SQLite's and the system's errors as StorageFailed, with a sentence that says what to look at."""
+        """SQLite's and the system's errors as StorageFailed."""
         try:
             yield
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", None)  # errors of the Python module itself have none
-            sentence = str(error) if code is None else _SENTENCES.get(code & 0xFF, str(error))
-            raise StorageFailed(f"the database {self._path}: {sentence}") from error
+            raise self.told(error) from error
         except OSError as error:
             raise StorageFailed(f"the database {self._path}: {error.strerror or error}") from error
 

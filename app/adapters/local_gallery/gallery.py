@@ -1,41 +1,42 @@
 """The local gallery: writes go to the database and into new views; searches read the view and the database of one moment."""
 
+import shutil
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
-from app.adapters.checks import checked_collection, checked_crops, checked_items, in_utc, units_and_norms
-from app.adapters.local_gallery import erase, persons_sql
+from app.adapters.checks import (
+    checked_collection,
+    checked_crops,
+    checked_items,
+    checked_retention,
+    in_utc,
+    units_and_norms,
+)
+from app.adapters.local_gallery import erase
 from app.adapters.local_gallery.audit import LocalAudit
 from app.adapters.local_gallery.calibrations import LocalCalibrations
 from app.adapters.local_gallery.commits import Commits, Views
 from app.adapters.local_gallery.database import FILE, Database
 from app.adapters.local_gallery.deriving import derived
 from app.adapters.local_gallery.index_files import IndexFiles
+from app.adapters.local_gallery.items import Items
 from app.adapters.local_gallery.jobs import LocalJobs
 from app.adapters.local_gallery.keeper import Keeper
 from app.adapters.local_gallery.lock import DirectoryLock
 from app.adapters.local_gallery.plan import IndexPlan
 from app.adapters.local_gallery.reads import Reads
-from app.adapters.local_gallery.rows import (
-    COLLECTION_COLUMNS,
-    ITEM_COLUMNS,
-    condition,
-    deflate,
-    from_blobs,
-    inflate,
-    row_to_collection,
-    row_to_item,
-    seq_of,
-)
+from app.adapters.local_gallery.restore import WORKSHOP
+from app.adapters.local_gallery.rows import COLLECTION_COLUMNS, deflate, row_to_collection
+from app.adapters.local_gallery.snapshot import require_outside, snapshots_beside
 from app.adapters.local_gallery.truth import RowMissing
+from app.adapters.local_gallery.upkeep import LocalUpkeep
 from app.adapters.local_gallery.view import View
-from app.adapters.local_gallery.writing import Writing
+from app.adapters.local_gallery.writing import Erased, Writing
 from app.core.audit import Erasure
 from app.core.jobs import Progress
 from app.core.preprocess import Crop
@@ -52,9 +53,8 @@ from app.core.records import (
     PersonScore,
     Retention,
     check_text,
-    is_storable,
 )
-from app.errors import NotReady, StorageFailed, UnknownCollection, UnknownItem, UnknownPerson
+from app.errors import NotReady, StorageFailed, UnknownCollection
 from app.ports import Floats
 
 Answer = TypeVar("Answer")
@@ -74,10 +74,17 @@ class LocalGallery:
         derive: bool = True,
         plan: IndexPlan = IndexPlan(),
         clock: Callable[[], datetime] = _now,
+        snapshots: Path | None = None,
     ) -> None:
-        """Own the directory. derive=False: `derive` is called later. Raises DataDirectoryBusy, StorageFailed."""
+        """Own the directory. derive=False: `derive` is called later. snapshots: their folder; None: `snapshots_beside`.
+
+        Raises DataDirectoryBusy, StorageFailed, BadSettings.
+        """
         self._directory, self._plan, self._clock = directory, plan, clock
+        folder = snapshots or snapshots_beside(directory)
+        require_outside(folder, directory)
         self._lock = DirectoryLock(directory)
+        shutil.rmtree(directory / WORKSHOP, ignore_errors=True)  # of a restore that was killed
         try:
             self._database = open_database(directory / FILE)
         except BaseException:
@@ -89,10 +96,12 @@ class LocalGallery:
         self._files = IndexFiles(directory)
         self._commits = Commits(self._database, lambda: self._views, self._publish)
         self._keeper = Keeper(self._files, plan, self._view, self._commits.amend)
+        self._items = Items(self._database)
         self._reads = Reads(self._database, self._view, plan)
         self.jobs = LocalJobs(self._database)
         self.calibrations = LocalCalibrations(self._database, self._view)
         self.audit = LocalAudit(self._database)
+        self.upkeep = LocalUpkeep(directory, folder, self._database, self._ready, self._write, clock)
         if derive:
             try:
                 self.derive()
@@ -119,6 +128,7 @@ class LocalGallery:
         except OSError as error:
             raise StorageFailed(f"the index files: {error.strerror or error}") from error
         self._views, self._deriving = views, None
+        self.upkeep.record_erasures()  # the process may have been killed behind an erase
         for name in views:
             self._keeper.changed(name)
 
@@ -142,7 +152,8 @@ class LocalGallery:
 
     def keep(self, name: str, retention: Retention) -> Collection:
         """As the port says."""
-        return self._write(lambda writing: writing.keep(name, retention))
+        checked = checked_retention(retention)
+        return self._write(lambda writing: writing.keep(name, checked))
 
     def count(self, name: str) -> int:
         """As the port says."""
@@ -166,41 +177,23 @@ class LocalGallery:
 
     def get(self, name: str, ids: Sequence[str]) -> list[Item | None]:
         """As the port says."""
-        found = {row[0]: row_to_item(row) for row in self._rows(name, ITEM_COLUMNS, "item", ids)}
-        return [found.get(item_id) for item_id in ids]
+        return self._items.get(self._view(name), ids)
 
     def vectors(self, name: str, ids: Sequence[str]) -> tuple[Floats, Floats]:
         """As the port says."""
-        dim = self.collection(name).dim
-        rows = self._rows(name, "id, unit, norm", "item join vector using (seq)", ids)
-        found = {item_id: (vector, norm) for item_id, vector, norm in rows}
-        for item_id in ids:
-            if item_id not in found:
-                raise UnknownItem(name, item_id)
-        norms = np.array([found[item_id][1] for item_id in ids], dtype=np.float32)
-        return from_blobs((found[item_id][0] for item_id in ids), dim), norms
+        return self._items.vectors(self._view(name), ids)
 
     def crop(self, name: str, item_id: str) -> Crop | None:
         """As the port says."""
-        rows = self._rows(name, "pixels", "item left join crop using (seq)", [item_id])
-        if not rows:
-            raise UnknownItem(name, item_id)
-        return None if rows[0][0] is None else inflate(rows[0][0])
+        return self._items.crop(self._view(name), item_id)
 
     def scan(self, name: str, where: Filter, after: str | None = None, limit: int = 100) -> list[Item]:
         """As the port says. Raises UnknownItem where there is no item `after`."""
-        collection_id = self._view(name).collection_id
-        accepted, values = condition(where)
-        with self._database.reading() as db:
-            start = 0 if after is None else seq_of(db, collection_id, after)
-            if start is None:
-                raise UnknownItem(name, str(after))
-            sql = f"select {ITEM_COLUMNS} from item where collection_id = ? and seq > ? and {accepted} order by seq limit ?"
-            return [row_to_item(row) for row in db.execute(sql, (collection_id, start, *values, limit)).fetchall()]
+        return self._items.scan(self._view(name), where, after, limit)
 
     def delete(self, name: str, where: Filter) -> int:
         """As the port says."""
-        removed = self._write(lambda writing: writing.remove(name, where, "delete"), name)
+        removed = self._write(lambda writing: writing.delete(name, where), name)
         if removed.items:
             self._database.empty_log()
         return len(removed.items)
@@ -208,18 +201,20 @@ class LocalGallery:
     def erase(self, name: str, where: Filter) -> Erasure:
         """As the port says. Raises StorageFailed also where the rows are gone and the rest could not be overwritten."""
 
-        def work(writing: Writing) -> Erasure:
-            removed = writing.remove(name, where, "erase")
-            persons = {item.person_id for item in removed.items if item.person_id} | (where.persons or frozenset())
-            erase.forget(writing.db, name, removed.items, persons, writing.now)
-            assert removed.audit is not None
-            return Erasure(len(removed.items), writing.now, removed.audit)
+        def work(writing: Writing) -> tuple[Erased, datetime]:
+            erased = writing.erase(name, where)
+            self.jobs.beware(writing.db, erased.names, writing.now)
+            return erased, writing.now
 
-        erasure = self._write(work, name)
-        self._keeper.purge(name)
-        self._database.rewrite(erase.rewrite_items)
-        self._database.empty_log(surely=True)
-        return erasure
+        with self.upkeep.turn:
+            erased, now = self._write(work, name)
+            recorded = self.upkeep.record_erasures()  # first: a restore must know it, whatever happens here
+            with suppress(UnknownCollection):  # deleted meanwhile, with all that is derived from it
+                self._keeper.purge(name)
+            self._database.rewrite(erase.rewrite_items)
+            self._database.empty_log(surely=True)
+            erasure = Erasure(erased.count, now, erased.audit, recorded=recorded)
+            return self.upkeep.receipt(erasure, name, erased.ids, erased.whole)
 
     def expire(self, name: str, now: datetime) -> int:
         """As the port says."""
@@ -231,17 +226,11 @@ class LocalGallery:
     def persons(self, name: str, after: str | None = None, limit: int = 100) -> list[Person]:
         """As the port says."""
         check_text("after", after or "")
-        with self._database.reading() as db:
-            return persons_sql.page(db, self._view(name).collection_id, after, limit)
+        return self._items.persons(self._view(name), after, limit)
 
     def person(self, name: str, person_id: str) -> Person:
         """As the port says."""
-        collection_id = self._view(name).collection_id
-        with self._database.reading() as db:
-            found = persons_sql.one(db, collection_id, person_id) if is_storable(person_id) else None
-        if found is None:
-            raise UnknownPerson(name, person_id)
-        return found
+        return self._items.person(self._view(name), person_id)
 
     def move(self, name: str, where: Filter, person_id: str | None) -> int:
         """As the port says."""
@@ -290,13 +279,6 @@ class LocalGallery:
         if name is not None:
             self._keeper.changed(name)
         return answer
-
-    def _rows(self, name: str, columns: str, tables: str, ids: Sequence[str]) -> list[tuple[Any, ...]]:
-        collection_id = self._view(name).collection_id
-        wanted, values = condition(Filter(ids=frozenset(ids)))
-        with self._database.reading() as db:
-            sql = f"select {columns} from {tables} where collection_id = ? and {wanted}"
-            return db.execute(sql, (collection_id, *values)).fetchall()
 
     def _publish(self, views: Views) -> None:
         self._views = views  # a reader has the old dict or the new one, whole

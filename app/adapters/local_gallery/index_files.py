@@ -22,6 +22,7 @@ from app.files import whole_file
 log = logging.getLogger(__name__)
 FOLDER = "index"
 _MAGIC = b"reidcod1"
+_UNUSABLE = (OSError, ValueError, KeyError, struct.error)
 _HEAD = struct.Struct("<8s32sI")  # what it is, sha256 of all behind, bytes of the header that follows
 
 
@@ -74,7 +75,7 @@ class IndexFiles:
                 stored = _read(path)
                 if stored.index.dim != dim:
                     raise ValueError(f"vectors of {stored.index.dim} numbers, not {dim}")
-            except (OSError, ValueError, KeyError, struct.error) as error:
+            except _UNUSABLE as error:
                 log.warning("the index file %s cannot be used and is made anew: %s", path.name, error)
                 path.unlink(missing_ok=True)
             else:
@@ -93,6 +94,18 @@ class IndexFiles:
             number = path.name.lstrip(".").partition("-")[0]
             if not number.isdigit() or int(number) not in collection_ids:
                 path.unlink(missing_ok=True)
+
+
+def read_all(directory: Path) -> Iterator[tuple[Path, Exception | None]]:
+    """A data directory's index files, each with why it cannot be used. Nothing is changed."""
+    for path in sorted((directory / FOLDER).glob("[0-9]*.codes")):
+        try:
+            _read(path)
+            yield path, None
+        except FileNotFoundError:  # replaced meanwhile
+            continue
+        except _UNUSABLE as error:
+            yield path, error
 
 
 def _read(path: Path) -> StoredCodes:

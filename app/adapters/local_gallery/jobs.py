@@ -9,6 +9,7 @@ from typing import Any
 from app.adapters.checks import checked_job
 from app.adapters.local_gallery.database import Database
 from app.adapters.local_gallery.rows import to_text
+from app.core.erasing import Names, cleared, named
 from app.core.jobs import Failure, Job, Progress, State, to_json
 from app.errors import UnknownJob
 
@@ -20,7 +21,9 @@ _LISTED = ", ".join(_COLUMNS)
 _PUT = f"""
 insert into job ({_LISTED}, result) values ({", ".join("?" * len(_COLUMNS))}, ?)
 on conflict (id) do update set {", ".join(f"{name} = excluded.{name}" for name in (*_COLUMNS[1:], "result"))}
+where erased_at is null
 """
+_CLEAR = f"update job set {', '.join(f'{name} = ?' for name in (*_COLUMNS, 'result'))}, erased_at = ? where id = ?"
 
 
 class LocalJobs:
@@ -28,12 +31,24 @@ class LocalJobs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._erased: list[
+            tuple[datetime, Names]
+        ] = []  # what jobs that were there then may still bring; under a transaction
 
     def put_job(self, job: Job) -> None:
         """As the port says."""
-        row = _to_row(checked_job(job))
+        kept = checked_job(job)
         with self._database.transaction() as db:
-            db.execute(_PUT, row)
+            db.execute(_PUT, _to_row(kept))
+            for at, names in self._erased:
+                if kept.created_at <= at and named(kept, names):
+                    _clear(db, kept, at)
+
+    def beware(self, db: sqlite3.Connection, names: Names, now: datetime) -> None:
+        """A job that is at work may have read what is being erased in this transaction: its result will be looked at."""
+        (oldest,) = db.execute("select min(created_at) from job where ended_at is null").fetchone()
+        known = [*self._erased, (now, names)]
+        self._erased = [one for one in known if oldest is not None and datetime.fromisoformat(oldest) <= one[0]]
 
     def job(self, job_id: str) -> Job:
         """As the port says."""
@@ -79,6 +94,18 @@ class LocalJobs:
         sql = f"delete from job where ended_at is not null and (ended_at < ? or seq not in ({newest}))"
         with self._database.transaction() as db:
             return db.execute(sql, (to_text(ended_before), keep)).rowcount
+
+
+def forget(db: sqlite3.Connection, names: Names, now: datetime) -> None:
+    """Clear the jobs that tell of these, in the open transaction."""
+    for (job_id,) in db.execute("select id from job").fetchall():  # one at a time: results may be long
+        row = db.execute(f"select {_LISTED}, result from job where id = ?", (job_id,)).fetchone()
+        if named(job := _from_row(row), names):
+            _clear(db, job, now)
+
+
+def _clear(db: sqlite3.Connection, job: Job, now: datetime) -> None:
+    db.execute(_CLEAR, (*_to_row(cleared(job, now)), to_text(now), job.id))
 
 
 def _sane(job_id: str) -> str:

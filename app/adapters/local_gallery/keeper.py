@@ -2,7 +2,9 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +36,20 @@ class Keeper:
         plan: IndexPlan,
         view_of: Callable[[str], View],
         amend: Amend,
-        quiet_s: float = 0.5,
+        quiet_s: float = 1.0,
+        latest_s: float = 60.0,
     ) -> None:
-        """amend: publish a change of a view between two writes; False where it gave None. quiet_s: without a write."""
-        self._files, self._plan, self._view_of, self._amend, self._quiet_s = files, plan, view_of, amend, quiet_s
+        """amend: publish a change of a view between two writes; False where it gave None.
+
+        quiet_s: without a write, before files are written and what is removed is overwritten; latest_s: files are written
+        after that time though writes go on.
+        """
+        self._files, self._plan, self._view_of, self._amend = files, plan, view_of, amend
+        self._quiet_s, self._latest_s = quiet_s, latest_s
         self._turn = threading.RLock()  # one tends at a time, this thread or an erase
+        self._stored: dict[int, list[_Stored]] = {}  # by collection; under _turn
         self._changed: set[str] = set()  # add, and a copy, are atomic
+        self._at: str | None = None  # what is being settled, and is no longer among the changed
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -52,66 +62,79 @@ class Keeper:
 
     def pending(self, name: str) -> bool:
         """Whether there is work to do on it."""
-        return name in self._changed
+        return name in self._changed or name == self._at
 
     def purge(self, name: str) -> None:
         """Return when nothing derived, in memory or on disk, has a trace of rows that are gone. Raises StorageFailed."""
         with self._turn:
             try:
-                self._tend(name, quiet=True)
+                self._join(name, sweep=True)
                 self._amend(name, View.swept)
+                self._store(name)
             except OSError as error:
                 raise StorageFailed(f"the index files of {name!r}: {error.strerror or error}") from error
 
     def forget(self, collection_id: int) -> None:
         """The collection is gone: so are its files. Raises StorageFailed."""
         with self._turn:
+            self._stored.pop(collection_id, None)
             try:
                 self._files.keep(collection_id, set())
             except OSError as error:
                 raise StorageFailed(f"the index files of a collection: {error.strerror or error}") from error
 
     def close(self) -> None:
-        """Finish what is being done and end. No call follows."""
+        """Write what there is to files, break off the rest, and end. No call follows."""
         self._closing = True
         self._wake.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            self._wake.wait()
+        since: float | None = None  # the first change that is not in a file yet
+        while self._wake.wait() and not self._closing:
             self._wake.clear()
-            if self._closing:
-                return
+            since = time.monotonic() if since is None else since
             names = list(self._changed)
             for name in names:
-                self._attempt(name, quiet=False)
-            if self._wake.wait(self._quiet_s):  # somebody writes: what has time waits
-                continue
-            for name in names:
-                self._changed.discard(name)  # before the work: what changes during it is looked at again
-                self._attempt(name, quiet=True)
+                self._attempt(name, self._tend)
+            quiet = not self._wake.wait(self._quiet_s)
+            if quiet or time.monotonic() - since > self._latest_s:
+                since = None
+                for name in names:
+                    self._at = name
+                    if quiet:
+                        self._changed.discard(name)  # before the work: what changes during it is looked at again
+                        self._attempt(name, self._sweep)
+                    self._attempt(name, self._store)
+                    self._at = None
+        for name in list(self._changed):
+            self._attempt(name, self._store)
 
-    def _attempt(self, name: str, quiet: bool) -> None:
+    def _attempt(self, name: str, work: Callable[[str], None]) -> None:
         try:
             with self._turn:
-                self._tend(name, quiet)
+                work(name)
         except UnknownCollection:
             self._changed.discard(name)
+        except _BrokenOff:
+            pass
         except OSError as error:  # the next change tries again; until then a start takes longer
             log.warning("the index files of a collection: %s", error.strerror or error)
         except Exception:  # a mistake of ours must not end the thread: searches go on as they are
             log.exception("work on an index failed")
 
-    def _tend(self, name: str, quiet: bool) -> None:
-        """quiet: also what has time."""
-        view = self._view_of(name)
-        if self._due(view):
+    def _tend(self, name: str) -> None:
+        """What searches wait for."""
+        if self._due(self._view_of(name)):
             self._give_codes(name)
-        while parts := _to_join(self._view_of(name).segments, sweep=quiet):
+        self._join(name, sweep=False)
+
+    def _sweep(self, name: str) -> None:
+        self._join(name, sweep=True)
+
+    def _join(self, name: str, sweep: bool) -> None:
+        while parts := _to_join(self._view_of(name).segments, sweep):
             self._replace(name, parts, joined_index(parts))
-        if quiet:
-            self._store(self._view_of(name))
 
     def _due(self, view: View) -> bool:
         waiting = sum(segment.count for segment in view.segments if not segment.coded)
@@ -124,16 +147,43 @@ class Keeper:
         parts = [(s, np.flatnonzero(s.alive)) for s in view.segments if not s.coded and s.closed]
         centres = [s.index.centre for s in view.segments if isinstance(s.index, CodeIndex)]
         centre = centres[0] if centres else _centre(parts)
-        self._replace(name, parts, CodeIndex.of(_pieces(parts), centre))
+        self._replace(name, parts, CodeIndex.of(self._breakable(_pieces(parts)), centre))
+
+    def _breakable(self, pieces: Iterator[Floats]) -> Iterator[Floats]:
+        for piece in pieces:
+            if self._closing:
+                raise _BrokenOff
+            yield piece
 
     def _replace(self, name: str, parts: Sequence[tuple[Segment, Rows]], index: ExactIndex | CodeIndex) -> None:
         if not self._amend(name, lambda view: view.replaced(parts, index)):
             log.debug("segments of %r are gone; the next change tries again", name)
 
-    def _store(self, view: View) -> None:
-        coded = [segment for segment in view.segments if segment.coded]
-        paths: set[Path] = {self._files.write(view.collection_id, segment) for segment in coded}
-        self._files.keep(view.collection_id, paths)
+    def _store(self, name: str) -> None:
+        view = self._view_of(name)
+        before = self._stored.get(view.collection_id, [])
+        now = [self._file(view, segment, before) for segment in view.segments if segment.coded]
+        self._files.keep(view.collection_id, {stored.path for stored in now})
+        self._stored[view.collection_id] = now
+
+    def _file(self, view: View, segment: Segment, before: "Sequence[_Stored]") -> "_Stored":
+        """The segment's file; one that was written is not even looked at again."""
+        for stored in before:
+            if stored.index is segment.index and stored.path.exists():
+                return stored
+        return _Stored(segment.index, self._files.write(view.collection_id, segment))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An index, and the file that has it with its rows' numbers."""
+
+    index: ExactIndex | CodeIndex
+    path: Path
+
+
+class _BrokenOff(Exception):
+    """The gallery is being closed."""
 
 
 def _to_join(segments: Sequence[Segment], sweep: bool) -> list[tuple[Segment, Rows]]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.adapters.local_gallery.index import NEAR, ExactIndex, Mask
+from app.adapters.local_gallery.codes import CodeIndex
+from app.adapters.local_gallery.index import NEAR, ExactIndex, Mask, Rows
 from app.adapters.local_gallery.segment import Segment, Sequences
 from app.core.centroids import ROWS, PersonSums, cosine, raw_sum
 from app.core.metrics import Doubles
@@ -44,6 +45,11 @@ class KnownSums:
     def __init__(self, made: "_Sums | None" = None, changed: frozenset[str] = frozenset()) -> None:
         self._lock = threading.Lock()  # the sums are made once, however many ask at once
         self._made, self._changed = made, changed
+
+    @property
+    def made(self) -> bool:
+        """Whether there are any."""
+        return self._made is not None
 
     def changed(self, persons: Iterable[str | None]) -> "KnownSums":
         """What is known of the view in which rows of these persons came or went."""
@@ -108,6 +114,22 @@ def nearest_by_item(masks: Masks, crops: Floats, k: int) -> set[str]:
     return wanted
 
 
+def nearest_by_codes(masks: Masks, crops: Floats, count: int) -> dict[str, float]:
+    """Persons who have one of the `count` items that are nearest to a crop, with about the cosine of the nearest one."""
+    best: dict[str, float] = {}
+    for segment, mask in masks:
+        persons = segment.columns.persons
+        names = list(persons.numbers)  # their numbers are their places
+        for crop in crops:
+            rows, cosines = _estimated(segment, mask, crop, count)
+            order = np.argsort(-cosines, kind="stable")
+            numbers, first = np.unique(persons.codes[rows[order]], return_index=True)
+            for number, near in zip(numbers.tolist(), cosines[order[first]].tolist(), strict=True):
+                if number >= 0:
+                    best[names[number]] = max(near, best.get(names[number], -1.0))
+    return best
+
+
 def ranked(
     masks: Masks, crops: Floats, k: int, score: PersonScore, wanted: set[str] | None, stored: Stored
 ) -> list[PersonHit]:
@@ -117,11 +139,12 @@ def ranked(
     persons = _numbered(everybody if wanted is None else wanted)
     names, rows = list(persons), _rows_of(masks, persons)
     order = np.lexsort((rows[1], rows[0]))  # by person, and each one's in the order added
-    found = []
-    for own in np.split(rows[:, order], np.flatnonzero(np.diff(rows[0, order])) + 1, axis=1):
-        if own.shape[1]:
-            vectors = (_vectors(segments, piece, stored) for piece in _pieces(own))
-            found.append((_scored(vectors, own[1], wide, names[own[0, 0]], score), own[1, 0]))
+    everyone = np.split(rows[:, order], np.flatnonzero(np.diff(rows[0, order])) + 1, axis=1) if len(order) else []
+    found = [
+        (_scored(vectors, own[1], wide, names[own[0, 0]], score), own[1, 0])
+        for batch in _batches(everyone)
+        for own, vectors in _with_vectors(batch, segments, stored)
+    ]
     found.sort(key=lambda pair: (-pair[0].score, pair[1]))
     return [hit for hit, _ in found[:k]]
 
@@ -138,6 +161,13 @@ def _scored(
     first = int(np.argmax(cosines))
     best = min(1.0, max(-1.0, cosines[first]))
     return PersonHit(name, cosine(total, crops) if by == "centroid" else best, len(seqs), int(seqs[first]), best)
+
+
+def _estimated(segment: Segment, mask: Mask, crop: Floats, count: int) -> tuple[Rows, Floats]:
+    if isinstance(segment.index, CodeIndex):
+        return segment.index.search(crop, count, mask)
+    rows: Rows = np.flatnonzero(mask)  # few, or else they would have codes
+    return rows, segment.index.cosines(crop)[rows]
 
 
 def _rows_of(masks: Masks, persons: dict[str, int]) -> _Rows:
@@ -159,6 +189,33 @@ def _vectors(segments: Sequence[Segment], rows: _Rows, stored: Stored) -> tuple[
         units[here] = index.vectors(rows[3, here]) if isinstance(index, ExactIndex) else stored(rows[1, here])
         norms[here] = segments[place].norms[rows[3, here]]
     return units, norms
+
+
+def _batches(everyone: Sequence[_Rows]) -> Iterator[list[_Rows]]:
+    """Persons whose rows are read at once: up to `ROWS`, or one person."""
+    batch, count = list[_Rows](), 0
+    for own in everyone:
+        if batch and count + own.shape[1] > ROWS:
+            yield batch
+            batch, count = [], 0
+        batch.append(own)
+        count += own.shape[1]
+    if batch:
+        yield batch
+
+
+def _with_vectors(
+    batch: Sequence[_Rows], segments: Sequence[Segment], stored: Stored
+) -> Iterator[tuple[_Rows, Iterable[tuple[Floats, Floats]]]]:
+    """Each person's rows and their vectors, in pieces that begin with the person's first row: sums depend on that."""
+    if len(batch) == 1:
+        yield batch[0], (_vectors(segments, piece, stored) for piece in _pieces(batch[0]))
+        return
+    units, norms = _vectors(segments, np.concatenate(batch, axis=1), stored)
+    end = 0
+    for own in batch:
+        start, end = end, end + own.shape[1]
+        yield own, [(units[start:end], norms[start:end])]
 
 
 def _none_stored(seqs: Sequences) -> Floats:

@@ -18,7 +18,8 @@ and person_id in (select value from json_each(?)) order by camera_id
 
 def page(db: sqlite3.Connection, collection_id: int, after: str | None, limit: int) -> list[Person]:
     """Persons behind one, by id."""
-    return _read(db, collection_id, "person_id > ?", "" if after is None else after, limit)
+    wanted, start = ("person_id >= ?", "") if after is None else ("person_id > ?", after)
+    return _read(db, collection_id, wanted, start, limit)
 
 
 def one(db: sqlite3.Connection, collection_id: int, person_id: str) -> Person | None:

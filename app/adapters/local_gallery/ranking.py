@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
-from app.adapters.local_gallery.codes import CodeIndex
+from app.adapters.local_gallery.codes import CodeIndex, Estimates
 from app.adapters.local_gallery.index import NEAR, Mask, Scores
-from app.adapters.local_gallery.persons import PersonHit, nearest_by_item, ranked
+from app.adapters.local_gallery.persons import PersonHit, nearest_by_codes, nearest_by_item, ranked
 from app.adapters.local_gallery.plan import IndexPlan
 from app.adapters.local_gallery.segment import Segment, Sequences, Wanted
 from app.adapters.local_gallery.view import View
@@ -38,13 +38,13 @@ class Hits:
     seqs: Sequences
     scores: Scores
 
-    @classmethod
-    def of(cls, seqs: Sequences, scores: Scores, k: int) -> "Hits":
-        """The k best of these; of a row that occurs twice its better score."""
+    def joined(self, seqs: Sequences, scores: Scores, k: int) -> "Hits":
+        """The k best of these and of some rows; of a row that occurs twice its better score."""
+        seqs, scores = np.concatenate([self.seqs, seqs]), np.concatenate([self.scores, scores])
         order = np.lexsort((seqs, -scores))
         _, first = np.unique(seqs[order], return_index=True)
         kept = order[np.sort(first)][:k]
-        return cls(seqs[kept], scores[kept])
+        return Hits(seqs[kept], scores[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,50 +78,64 @@ class Ranking:
         return ranked(masks, crops, k, score, wanted, self.source.vectors)
 
     def _best(self, masks: Masks, query: Floats, k: int) -> Hits:
-        seqs, scores = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.float64)]
+        found = _NONE
         for segment, mask in masks:
             if not isinstance(segment.index, CodeIndex):
                 rows, cosines = segment.index.search(query, k, mask)
-                seqs.append(segment.seqs[rows])
-                scores.append(cosines)
-        listed = self._listed(masks, query, k)
-        for place, vectors in self.source.pieces(listed):
-            near = _near(vectors, query, k)
-            seqs.append(listed[place][near])
-            scores.append(_cosines(vectors[near], query))
-        return Hits.of(np.concatenate(seqs), np.concatenate(scores), k)
-
-    def _listed(self, masks: Masks, query: Floats, k: int) -> Sequences:
-        """Rows with codes that are to be scored: those whose codes are nearest, or all where few are accepted."""
+                found = found.joined(segment.seqs[rows], cosines, k)
         coded = [(segment, mask) for segment, mask in masks if segment.coded]
         accepted = sum(int(np.count_nonzero(mask)) for _, mask in coded)
         if self.exact or accepted <= max(self.plan.narrow, k):
-            return np.concatenate([np.empty(0, dtype=np.int64), *(segment.seqs[mask] for segment, mask in coded)])
-        count = self.plan.listed(k)
-        seqs, estimates = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.float32)]
-        for segment, mask in coded:
-            assert isinstance(segment.index, CodeIndex)
-            rows, cosines = segment.index.search(query, count, mask)
-            seqs.append(segment.seqs[rows])
-            estimates.append(cosines)
-        order = np.argsort(-np.concatenate(estimates), kind="stable")[:count]
-        return np.concatenate(seqs)[order]
+            return self._scored(found, np.concatenate([_NONE.seqs, *(s.seqs[mask] for s, mask in coded)]), query, k)
+        return self._best_of_codes(found, coded, query, k)
+
+    def _best_of_codes(self, found: Hits, coded: Masks, query: Floats, k: int) -> Hits:
+        """The k best of these and of more rows than k that have codes."""
+        seqs, estimates = _nearest(coded, query, self.plan.estimated(k))
+        listed = self.plan.listed(k)
+        found = self._scored(found, seqs[:listed], query, k)
+        # The others that may be better than the k-th, as far as codes can tell.
+        near = estimates >= found.scores[-1] - self.plan.doubt(len(query))
+        return self._scored(found, seqs[listed:][near[listed:]], query, k)
+
+    def _scored(self, found: Hits, seqs: Sequences, query: Floats, k: int) -> Hits:
+        """The k best of these and of some rows, whose vectors are read."""
+        for place, vectors in self.source.pieces(seqs):
+            near = _near(vectors, query, k)
+            found = found.joined(seqs[place][near], _cosines(vectors[near], query), k)
+        return found
 
     def _best_of_all(self, masks: Masks, crops: Floats, k: int) -> Hits:
         # Whoever is among the k best over all crops is among the k best for the crop that it is nearest to.
-        each = [self._best(masks, crop, k) for crop in crops]
-        return Hits.of(np.concatenate([hits.seqs for hits in each]), np.concatenate([hits.scores for hits in each]), k)
+        found = _NONE
+        for each in (self._best(masks, crop, k) for crop in crops):
+            found = found.joined(each.seqs, each.scores, k)
+        return found
 
     def _near_persons(self, masks: Masks, crops: Floats, k: int) -> set[str]:
         """Persons whose items are near: more than k of them, since the nearest item is not the nearest person."""
         accepted = sum(int(np.count_nonzero(mask)) for _, mask in masks)
-        count = self.plan.items_for_persons(k)
+        count, wanted = self.plan.items_for_persons(k), self.plan.persons_for(k)
         while True:
-            seqs = self._best_of_all(masks, crops, count).seqs
-            found = {person for segment, _ in masks for person in segment.persons_of(segment.rows(seqs))}
-            if len(found) >= self.plan.persons_for(k) or count >= accepted:
-                return found
-            count *= 4
+            best = nearest_by_codes(masks, crops, count)
+            if len(best) >= wanted or count >= accepted:
+                return set(sorted(best, key=lambda person: -best[person])[:wanted])
+            count *= 8
+
+
+_NONE = Hits(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
+
+
+def _nearest(coded: Masks, query: Floats, count: int) -> tuple[Sequences, Estimates]:
+    """Rows that are nearest by their codes, best first, and estimates of their cosines."""
+    seqs, estimates = [_NONE.seqs], [np.empty(0, dtype=np.float32)]
+    for segment, mask in coded:
+        assert isinstance(segment.index, CodeIndex)
+        rows, cosines = segment.index.search(query, count, mask)
+        seqs.append(segment.seqs[rows])
+        estimates.append(cosines)
+    order = np.argsort(-np.concatenate(estimates), kind="stable")[:count]
+    return np.concatenate(seqs)[order], np.concatenate(estimates)[order]
 
 
 def _near(vectors: Floats, query: Floats, k: int) -> Sequences:

@@ -14,16 +14,18 @@ from app.core.preprocess import HEIGHT, WIDTH, Crop
 from app.core.records import Collection, Filter, Item, Retention, is_storable
 from app.ports import Floats
 
+_PAGE = 4096  # bytes
 ITEM_COLUMNS = "id, sha256, person_id, camera_id, captured_at, source, attributes"
 COLLECTION_COLUMNS = "name, fingerprint, dim, keep_crops, created_at, keep_days, camera_keep_days"
 UPSERT = f"""
-insert into item (collection_id, {ITEM_COLUMNS}, norm, revision, added_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+insert into item (collection_id, {ITEM_COLUMNS}, norm, revision, vector_slot, crop_slot, added_at)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (collection_id, id) do update set sha256 = excluded.sha256, person_id = excluded.person_id,
     camera_id = excluded.camera_id, captured_at = excluded.captured_at, source = excluded.source,
-    attributes = excluded.attributes, norm = excluded.norm, revision = excluded.revision
+    attributes = excluded.attributes, norm = excluded.norm, revision = excluded.revision,
+    vector_slot = excluded.vector_slot, crop_slot = excluded.crop_slot
 returning seq
 """
-UPSERT_VECTOR = "insert into vector (seq, unit) values (?, ?) on conflict (seq) do update set unit = excluded.unit"
 
 
 def item_to_row(item: Item) -> tuple[object, ...]:
@@ -61,8 +63,9 @@ def to_text(instant: datetime) -> str:
 
 
 def deflate(crop: Crop) -> bytes:
-    """A crop's pixels, lossless."""
-    return zlib.compress(np.ascontiguousarray(crop).tobytes(), 1)
+    """A crop's pixels, lossless; zeros behind them make a whole number of pages, so that a slot fits many crops."""
+    pixels = zlib.compress(np.ascontiguousarray(crop).tobytes(), 1)
+    return pixels + bytes(-len(pixels) % _PAGE)
 
 
 def inflate(pixels: bytes) -> Crop:
@@ -87,13 +90,13 @@ def condition(where: Filter) -> tuple[str, list[object]]:
     for column, wanted in (("person_id", where.persons), ("camera_id", where.cameras), ("id", where.ids)):
         if wanted is not None:
             parts.append(f"{column} in (select value from json_each(?))")
-            values.append(_listed(wanted))
+            values.append(listed(wanted))
     if where.not_camera is not None:
         parts.append("(camera_id is null or camera_id not in (select value from json_each(?)))")
-        values.append(_listed([where.not_camera]))
+        values.append(listed([where.not_camera]))
     if where.exclude:
         parts.append("id not in (select value from json_each(?))")
-        values.append(_listed(where.exclude))
+        values.append(listed(where.exclude))
     for instant, comparison in ((where.captured_from, ">="), (where.captured_to, "<")):
         if instant is not None:  # as text, which sorts as the instants do; without a time nothing is true
             parts.append(f"captured_at {comparison} ?")
@@ -106,7 +109,7 @@ def condition(where: Filter) -> tuple[str, list[object]]:
     return " and ".join(parts), values
 
 
-def _listed(texts: Iterable[str]) -> str:
+def listed(texts: Iterable[str]) -> str:
     """Texts as JSON, which escapes half a surrogate pair: as a bound value it would be an error, here it equals nothing."""
     # No stored text holds a NUL, and SQLite's JSON would cut the value there: "a\0b" would mean the item "a".
     return json.dumps(sorted(text for text in texts if "\0" not in text))

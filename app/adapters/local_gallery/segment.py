@@ -108,9 +108,9 @@ class Segment:
         """Rows that count."""
         mask = self.columns.accepted(wanted.where, self.alive)
         if wanted.seqs is not None:
-            mask = mask & np.isin(self.seqs, wanted.seqs)
+            mask = mask & self._marked(wanted.seqs)
         if wanted.excluded is not None:
-            mask = mask & ~np.isin(self.seqs, wanted.excluded)
+            mask = mask & ~self._marked(wanted.excluded)
         return mask
 
     def rows(self, seqs: Sequences) -> Rows:
@@ -120,6 +120,11 @@ class Segment:
         rows = places[within] if self.order is None else self.order[places[within]]
         found: Rows = rows[(self.seqs[rows] == seqs[within]) & self.alive[rows]]
         return found
+
+    def _marked(self, seqs: Sequences) -> Mask:
+        mask = np.zeros(len(self.seqs), dtype=bool)
+        mask[self.rows(seqs)] = True
+        return mask
 
     def persons_of(self, rows: Rows) -> set[str]:
         """Who these rows are."""

@@ -87,9 +87,13 @@ class View:
         origins = {segment.origin for segment, _ in old}
         joined = Segment.joined([(now[segment.origin], rows) for segment, rows in old], index)
         rest = tuple(segment for segment in self.segments if segment.origin not in origins)
-        return replace(self, segments=(joined, *rest) if joined.coded else (*rest, joined))
+        segments = (joined, *rest) if joined.coded else (*rest, joined)
+        return replace(self, segments=segments, sums=KnownSums() if joined.coded else self.sums)
 
     def _persons(self, seqs: Sequences) -> set[str | None]:
+        """Who these rows are, as far as sums are known that depend on it."""
+        if not self.sums.made:
+            return set()
         return {person for segment in self.segments for person in segment.persons_of(segment.rows(seqs))}
 
 

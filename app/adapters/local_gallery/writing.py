@@ -4,21 +4,21 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
-from app.adapters.local_gallery import audit
+from app.adapters.local_gallery import audit, erase, slots
 from app.adapters.local_gallery.commits import Views
 from app.adapters.local_gallery.rows import (
     COLLECTION_COLUMNS,
     ITEM_COLUMNS,
     UPSERT,
-    UPSERT_VECTOR,
     collection_to_row,
     condition,
     from_blobs,
     item_to_row,
+    listed,
     row_to_item,
     to_blob,
     to_text,
@@ -26,6 +26,7 @@ from app.adapters.local_gallery.rows import (
 from app.adapters.local_gallery.segment import Entries, Sequences
 from app.adapters.local_gallery.view import View
 from app.core.audit import Action, AuditHead
+from app.core.erasing import Names
 from app.core.records import Collection, Filter, Item, Merge, Outcome, Retention
 from app.errors import NothingToUndo, UnknownCollection, UnknownItem, UnknownPerson
 from app.ports import Floats
@@ -53,10 +54,12 @@ class Writing:
     def delete_collection(self, name: str) -> int:
         """Remove it; returns its number, by which its index files are known."""
         view = self._view(name)
-        count = view.count
+        sql = "select id, person_id from item where collection_id = ? order by seq"
+        rows = self.db.execute(sql, (view.collection_id,)).fetchall()
         self.db.execute("delete from collection where id = ?", (view.collection_id,))
         del self.views[name]
-        audit.append(self.db, self.now, "delete_collection", name, {"items": count})
+        details, persons = {"items": len(rows)}, {person for _, person in rows}
+        self._tell("delete_collection", name, details, [item_id for item_id, _ in rows], persons)
         return view.collection_id
 
     def keep(self, name: str, retention: Retention) -> Collection:
@@ -88,7 +91,8 @@ class Writing:
             places = list(position.values())  # where an id came twice, of the later one
             fresh = Entries.of(list(position), revision, (items[i] for i in places), units[places], norms[places])
             self._publish(view.with_entries(fresh))
-            persons = {items[i].person_id for i in places} | {before for _, _, before in written}
+            before = {person for outcome, _, person in written if outcome == "updated"}
+            persons = before | {items[i].person_id for i in places}
             outcomes = [outcome for outcome, _, _ in written]
             details = {name: outcomes.count(name) for name in ("added", "updated")}
             self._tell("add", expected.name, details, [items[i].id for i in places], persons)
@@ -111,17 +115,38 @@ class Writing:
             self._tell("correct", name, {"items": 1}, [item.id], {before, item.person_id})
         return item
 
-    def remove(self, name: str, where: Filter, action: Action) -> "Removed":
+    def delete(self, name: str, where: Filter) -> "Removed":
         """Delete the items that the filter accepts."""
-        return self._remove(name, *condition(where), action)
+        return self._remove(name, *condition(where), "delete")
+
+    def erase(self, name: str, where: Filter) -> "Erased":
+        """The same, told in the audit whatever was found: also that of ids or persons that are not there any more.
+
+        Persons are erased whole where the filter names them and nothing else; `persons` of the line says how many. What
+        else in the database names an item that is gone, or a person of whom nothing is left, forgets it.
+        """
+        items, persons = frozenset[str](), frozenset[str]()
+        if where == Filter(persons=where.persons):
+            persons = where.persons or persons
+        elif where == Filter(ids=where.ids):
+            items = where.ids or items
+        removed = self._remove(name, *condition(where), "erase", items, persons)
+        people = {item.person_id for item in removed.items if item.person_id is not None} | (where.persons or persons)
+        people |= self._forget_merge(name, removed.seqs)
+        ids = self._gone(name, "id", {item.id for item in removed.items} | (where.ids or items))
+        names = erase.forget(self.db, name, removed.items, ids, self._gone(name, "person_id", people), self.now)
+        assert removed.audit is not None
+        return Erased(len(removed.items), removed.audit, ids, persons, names)
 
     def expire(self, name: str) -> int:
         """Delete the items that have stayed for as long as their camera, or the collection, keeps them."""
         retention = self._view(name).collection.retention
-        earliest = json.dumps({camera: self._days_ago(days) for camera, days in retention.cameras.items()})
+        of_cameras = {camera: self._days_ago(days) for camera, days in retention.cameras.items()}
         general = None if retention.keep_days is None else self._days_ago(retention.keep_days)
+        latest = max((*of_cameras.values(), general or ""))  # so that an index tells who may be old enough
         of_camera = "(select value from json_each(?) as kept where kept.key = camera_id)"
-        removed = self._remove(name, f"added_at <= coalesce({of_camera}, ?)", [earliest, general], "expire")
+        is_old = f"added_at <= ? and added_at <= coalesce({of_camera}, ?)"
+        removed = self._remove(name, is_old, [latest, json.dumps(of_cameras), general], "expire")
         return len(removed.items)
 
     def move(self, name: str, where: Filter, person_id: str | None, action: Action = "move") -> int:
@@ -170,21 +195,29 @@ class Writing:
         self, collection_id: int, revision: int, item: Item, vector: bytes, norm: float, pixels: bytes | None
     ) -> tuple[Outcome, int, str | None]:
         """One item; what became of it, its sequence number, and whose it was before."""
-        sql = f"select seq, {ITEM_COLUMNS} from item where collection_id = ? and id = ?"
+        sql = f"select seq, vector_slot, crop_slot, {ITEM_COLUMNS} from item where collection_id = ? and id = ?"
         stored = self.db.execute(sql, (collection_id, item.id)).fetchone()
         row = item_to_row(item)
-        if stored is not None and stored[1:] == row:
-            return "unchanged", stored[0], item.person_id
-        values = (collection_id, *row, norm, revision, to_text(self.now))
-        (seq,) = self.db.execute(UPSERT, values).fetchone()
-        self.db.execute(UPSERT_VECTOR, (seq, vector))
         if stored is not None:
-            self.db.execute("delete from crop where seq = ?", (seq,))
-        if pixels is not None:
-            self.db.execute("insert into crop (seq, pixels) values (?, ?)", (seq, pixels))
-        return ("added", seq, None) if stored is None else ("updated", seq, row_to_item(stored[1:]).person_id)
+            seq, *before = stored[:3]
+            if stored[3:] == row:
+                return "unchanged", seq, item.person_id
+            for slot in before:
+                slots.empty(self.db, slot)
+        filled = slots.fill(self.db, vector), None if pixels is None else slots.fill(self.db, pixels)
+        values = (collection_id, *row, norm, revision, *filled, to_text(self.now))
+        (seq,) = self.db.execute(UPSERT, values).fetchone()
+        return ("added", seq, None) if stored is None else ("updated", seq, row_to_item(stored[3:]).person_id)
 
-    def _remove(self, name: str, accepted: str, values: Sequence[object], action: Action) -> "Removed":
+    def _remove(
+        self,
+        name: str,
+        accepted: str,
+        values: Sequence[object],
+        action: Action,
+        ids: frozenset[str] = frozenset(),
+        whole: frozenset[str] = frozenset(),
+    ) -> "Removed":
         view = self._view(name)
         sql = f"delete from item where collection_id = ? and {accepted} returning seq, {ITEM_COLUMNS}"
         rows = self.db.execute(sql, (view.collection_id, *values)).fetchall()
@@ -192,10 +225,25 @@ class Writing:
         if rows:
             self._publish(view.without(_sorted([row[0] for row in rows])))
         head = None
+        details = {"items": len(rows)}
+        if action == "erase":
+            details["persons"] = len(whole)
         if rows or action == "erase":  # that an erase found nothing is worth knowing too
-            persons = {item.person_id for item in items}
-            head = self._tell(action, name, {"items": len(rows)}, [item.id for item in items], persons)
-        return Removed(items, head)
+            persons = {item.person_id for item in items} | whole
+            head = self._tell(action, name, details, sorted({item.id for item in items} | ids), persons)
+        return Removed(items, [row[0] for row in rows], head)
+
+    def _forget_merge(self, name: str, seqs: Sequence[int]) -> set[str]:
+        """Forget the last merge if it moved any of these; returns the persons that it named."""
+        where = "collection_id = ? and exists (select 1 from json_each(seqs) where value in (select value from json_each(?)))"
+        sql = f"delete from merge where {where} returning person_id, into_person_id"
+        return set(self.db.execute(sql, (self._view(name).collection_id, json.dumps(seqs))).fetchone() or ())
+
+    def _gone(self, name: str, column: str, texts: set[str]) -> set[str]:
+        """Those of these ids or persons that no item has any more."""
+        sql = f"select distinct {column} from item where collection_id = ? and {column} in (select value from json_each(?))"
+        rows = self.db.execute(sql, (self._view(name).collection_id, listed(texts))).fetchall()
+        return texts - {text for (text,) in rows}
 
     def _of_person(self, view: View, person_id: str, columns: str) -> list[tuple[int]]:
         accepted, values = condition(Filter(persons=frozenset({person_id})))
@@ -214,7 +262,7 @@ class Writing:
         return audit.append(self.db, self.now, action, name, details, items, persons)
 
     def _days_ago(self, days: int) -> str:
-        return to_text(datetime.fromtimestamp(self.now.timestamp() - days * 86_400, self.now.tzinfo))
+        return to_text(self.now - timedelta(days=days))
 
     def _view(self, name: str) -> View:
         try:
@@ -228,7 +276,19 @@ class Removed:
     """Items that are gone, and the audit's line that tells of it; None where there was nothing to tell."""
 
     items: Sequence[Item]
+    seqs: Sequence[int]
     audit: AuditHead | None
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """How many items, and what is not there any more: their ids, and persons as far as they were named alone."""
+
+    count: int
+    audit: AuditHead
+    ids: set[str]
+    whole: frozenset[str]
+    names: Names
 
 
 def _sorted(seqs: list[int]) -> Sequences:

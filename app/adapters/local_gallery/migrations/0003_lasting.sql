@@ -1,10 +1,31 @@
--- Vectors lie apart: who reads the items' fields, at every start for one, does not walk past 8 KiB a row.
-create table vector (
-    seq integer primary key references item (seq) on delete cascade,
-    unit blob not null
+-- Vectors and kept crops lie in slots, apart from what is said of items: who reads that, at every start for one, does not
+-- walk past 8 KiB a row. A slot is never removed: its bytes are overwritten where they lie, and the next vector or crop of
+-- its size goes there. SQLite moves rows between pages when rows beside them go, and forgets copies of them in the pages'
+-- gaps, where `secure_delete` does not look; these rows never move, so that no copy of a vector or a picture is ever made.
+create table slot (
+    id integer primary key,
+    size integer not null,
+    free integer not null,
+    bytes blob not null
 ) strict;
-insert into vector (seq, unit) select seq, vector from item;
+create index slot_free on slot (size) where free;
+
+insert into slot (id, size, free, bytes) select seq, length(vector), 0, vector from item order by seq;
+alter table item add column vector_slot integer not null default 0;
+update item set vector_slot = seq;
 alter table item drop column vector;
+alter table item add column crop_slot integer;
+insert into slot (id, size, free, bytes)
+select seq + (select max(seq) from sqlite_sequence where name = 'item'), length(pixels), 0, pixels from crop order by seq;
+update item set crop_slot = seq + (select max(seq) from sqlite_sequence where name = 'item')
+where seq in (select seq from crop);
+drop table crop;
+
+create trigger item_gone after delete on item begin
+    update slot set free = 1, bytes = zeroblob(size) where id in (old.vector_slot, old.crop_slot);
+end;
+create view vector as select seq, bytes as unit from item join slot on slot.id = vector_slot;
+create view crop as select seq, bytes as pixels from item join slot on slot.id = crop_slot;
 
 -- A collection's revision counts the writes that changed it; an item's is the one that wrote its vector. What is derived
 -- from a vector is of the same revision, or is thrown away.
@@ -27,6 +48,9 @@ create table merge (
     merged_at text not null,
     seqs text not null
 ) strict;
+
+-- A job that told of what was erased stays as the erase left it.
+alter table job add column erased_at text;
 
 -- Append-only. Digests are HMAC-SHA256 under `secret`'s key, 16 bytes each, one after another: who knows an id can ask what
 -- happened to it, and no name stands here. hash covers the line and the hash before it.
