@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     model_dir: Path = Field(DEMO_MODEL, description="Model directory that `python -m model_build export` wrote.")
     data_dir: Path = Field(Path("reid-data"), description="Directory of the galleries; one process at a time.")
+    snapshot_dir: Path | None = Field(
+        None, description="Folder of the snapshots, not in the data directory; none: beside it, `-snapshots` behind its name."
+    )
     data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="Folders, separated by ':', below which the server may read data sets."
     )
@@ -36,7 +39,10 @@ class Settings(BaseSettings):
     batch_sizes: Annotated[tuple[int, ...], NoDecode] = Field(
         (), description="Batch sizes to load, separated by commas; none: all that the variant has."
     )
-    device_timeout_s: float = Field(10.0, gt=0, le=3600, description="Seconds that an NPU may take for a batch.")
+    device_timeout_s: float = Field(10.0, gt=0, le=3600, description="Seconds that a device may take for a batch.")
+    timeout_ms: int = Field(
+        10_000, ge=1, le=600_000, description="Milliseconds that an answer may take where its request says nothing."
+    )
     threads: int = Field(0, ge=0, le=1024, description="Threads of the CPU model; 0: one per core.")
     decode_threads: int = Field(2, ge=1, le=64, description="Threads that decode and resize pictures.")
     max_waiting: int = Field(256, ge=1, le=100_000, description="Crops that may wait for the device.")

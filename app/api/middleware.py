@@ -5,6 +5,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -22,8 +23,8 @@ _PROBES = ("/livez", "/readyz", "/metrics")
 class Envelope:
     """Gives `request.state.request_id` and `request.state.stages`; writes no query string, name or picture to the log."""
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
-        self._app, self._telemetry = app, telemetry
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._app, self._telemetry, self._clock = app, telemetry, clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request through."""
@@ -31,10 +32,10 @@ class Envelope:
             return await self._app(scope, receive, send)
         offered = Headers(scope=scope).get("x-request-id", "")
         request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
-        stages = Stages()
+        stages = Stages(self._clock)
         scope.setdefault("state", {}).update(request_id=request_id, stages=stages)
         answer = _Answer(send, request_id, stages)
-        started = time.perf_counter()
+        started = self._clock()
         try:
             await self._app(scope, receive, answer)
         except ClientDisconnect:
@@ -45,7 +46,7 @@ class Envelope:
                 raise
             await fault(request_id)(scope, receive, answer)
         finally:
-            seconds = time.perf_counter() - started
+            seconds = self._clock() - started
             # A path nobody serves has no route: its name must not become a label, or anyone could make labels.
             route = getattr(scope.get("route"), "path", "unmatched")
             self._telemetry.request(f"{scope['method']} {route}", answer.status, seconds, stages.ms)
@@ -75,7 +76,9 @@ class _Answer:
             headers["x-content-type-options"] = "nosniff"
             headers.setdefault("cache-control", "no-store")  # answers speak of people; a browser need not keep them
             if self._stages.ms:
-                headers["server-timing"] = ", ".join(f"{stage};dur={ms:.2f}" for stage, ms in self._stages.ms.items())
+                total_ms = self._stages.rest() * 1000  # from here on it is the network's time
+                parts = {**self._stages.ms, "total": total_ms}
+                headers["server-timing"] = ", ".join(f"{stage};dur={ms:.2f}" for stage, ms in parts.items())
         elif message["type"] == "http.response.body" and self._replaced is not None:
             message = {"type": "http.response.body", "body": self._replaced}
         await self._send(message)

@@ -1,36 +1,29 @@
 """Gather single crops into batches for the devices. Every crop that enters leaves with a vector or an error.
 
 The engine is work-conserving: an idle device starts at once with what waits, and a batch forms while all are busy; there
-is no waiting window. Interactive callers are refused when the queue is full; patient ones (bulk indexing) wait for room.
+is no waiting window. Interactive callers are refused when the queue is full, or when they would wait for longer than they
+may; patient ones (bulk indexing) wait for room, and for a share of the devices.
 """
 
 import asyncio
 import logging
 import math
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import Literal, Protocol
 
 import numpy as np
 
-from app.core.planner import launch_size
+from app.core.planner import Costs, expected_ms, next_launch
 from app.engine.lane import Device, Lane, Prove, trust
-from app.errors import DeviceFailed, NotReady, Overloaded, ReidError, SetupError
-from app.ports import Crop, Floats
+from app.engine.queue import Embedding, Plan, Queue, Waiter
+from app.errors import DeadlinePassed, DeviceFailed, NotReady, Overloaded, ReidError, SetupError
+from app.ports import Crop
 
 log = logging.getLogger(__name__)
-Plan = Callable[[int, Mapping[int, float]], int]  # crops waiting, milliseconds by batch size -> crops to launch now
-
-
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    """A crop's raw vector float32 [dim], how long the crop waited and how long its batch ran."""
-
-    vector: Floats
-    queue_s: float
-    infer_s: float
+Why = Literal["refused", "departed", "expired", "failed"]
+CALL_S = 60.0  # of a device that nobody has set a time for; see `Lane`
+SAFE = 0.9  # of the time that a request has may be spent by what is expected: costs are known to a tenth or so
 
 
 class Observer(Protocol):
@@ -39,12 +32,11 @@ class Observer(Protocol):
     def batch(self, size: int, waited_s: Sequence[float], infer_s: float) -> None:
         """A batch of `size` crops ran; each had waited so long."""
 
+    def dropped(self, why: Why, crops: int) -> None:
+        """So many crops never reached a device.
 
-@dataclass(eq=False, slots=True)
-class _Waiter:
-    crop: Crop
-    answer: asyncio.Future[Embedding]
-    entered: float
+        refused: at the door; departed: their caller left; expired: their time was up; failed: with others of their request.
+        """
 
 
 class Engine:
@@ -62,31 +54,38 @@ class Engine:
         devices: Sequence[Device],
         max_waiting: int = 256,
         observer: Observer | None = None,
-        plan: Plan = launch_size,
+        plan: Plan = next_launch,
         prove: Prove = trust,
         first_pause_s: float = 1.0,
+        call_s: float = CALL_S,
     ) -> None:
-        self.lanes = [Lane(device, prove, first_pause_s) for device in devices]
+        """max_waiting: crops of either class. call_s: how long a device may take for a batch before it counts as hanging."""
+        self.lanes = [Lane(device, prove, first_pause_s, call_s=call_s) for device in devices]
         self._max_waiting = max_waiting
         self._observer = observer
         self._plan = plan
-        self._waiting: deque[_Waiter] = deque()
+        self._queue = Queue()
         self._filled = asyncio.Event()  # something waits, or the engine is closing
         self._room = asyncio.Event()  # a patient caller may look again
         self._ending = asyncio.Event()  # no lane need pause any longer
+        self._up = asyncio.Event()  # see `started`
         self._serving: list[asyncio.Task[None]] = []
-        self._opened = False
-        self._crop_s = 0.05  # recent seconds of device time per crop, for Retry-After
+        self._opened, self._proving = False, 0
 
     @property
     def waiting(self) -> int:
         """Crops in the queue."""
-        return len(self._waiting)
+        return len(self._queue)
+
+    @property
+    def waiting_by_class(self) -> dict[str, int]:
+        """Crops in the queue that somebody waits for, and those of bulk indexing."""
+        return {"interactive": len(self._queue.interactive), "bulk": len(self._queue.bulk)}
 
     @property
     def started(self) -> bool:
-        """Whether every device has had its chance to come up."""
-        return bool(self._serving)
+        """Whether a device serves, or every one has had its chance to."""
+        return self._up.is_set()
 
     @property
     def closing(self) -> bool:
@@ -103,38 +102,62 @@ class Engine:
                 raise failure
 
     async def start(self) -> None:
-        """Prove the devices and begin to serve the queue. How each did stands in `lanes`; those lost are tried again.
+        """Prove the devices and serve the queue. Returns once one serves, or all have failed to: how each did stands in
+        `lanes`; those lost are tried again.
 
         Opens them first where that was not done. Raises what `open` raises.
         """
         if not self._opened:
             await self.open()
-        await asyncio.gather(*(lane.prove() for lane in self.lanes))
-        self._serving = [asyncio.create_task(self._serve(lane), name=f"lane {lane.name}") for lane in self.lanes]
+        self._proving = len(self.lanes)
+        self._serving = [asyncio.create_task(self._prove(lane), name=f"lane {lane.name}") for lane in self.lanes]
+        await self._up.wait()
 
-    async def embed(self, crops: Sequence[Crop], patient: bool = False) -> list[Embedding]:
+    def require_room(self, crops: int, due: float = inf) -> None:
+        """Refuse so many interactive crops now, before anything is spent on them, where they cannot be done by `due`.
+
+        Where nothing waits nothing is refused for want of time: nobody knows better than the device how long it takes.
+        Raises Overloaded, with the seconds after which the same would be taken if nobody else came.
+        """
+        ahead, over = len(self._queue.interactive), len(self._queue.interactive) + crops - self._max_waiting
+        if over > 0:
+            sentence = f"{ahead} crops wait and {crops} more do not fit ({self._max_waiting} may wait)"
+            self._refuse(crops, sentence, self._expected_s(0, over))
+        left_s = due - self._now()
+        if ahead and (expected_s := self._expected_s(ahead, crops)) > SAFE * left_s:
+            sentence = f"{ahead} crops wait: this would take about {expected_s:.2f} s, and may take {left_s:.2f} s"
+            self._refuse(crops, sentence, expected_s - SAFE * left_s)
+
+    async def embed(self, crops: Sequence[Crop], patient: bool = False, due: float = inf) -> list[Embedding]:
         """Embed crops uint8 [256, 128, 3], in order.
 
-        Raises Overloaded when the queue has no room for all of them (a patient caller waits instead), DeviceFailed when
-        the model fails or no device is there, NotReady when the engine is closing. When the caller is cancelled its
-        waiting crops leave.
+        patient: bulk, which waits for room and for its share. due: by the loop's clock (`time.monotonic`), when the caller
+        stops waiting.
+
+        Raises Overloaded (see `require_room`), DeadlinePassed, DeviceFailed when the model fails or no device is there,
+        NotReady when the engine is closing. When the caller is cancelled its waiting crops leave.
         """
-        if not patient and len(self._waiting) + len(crops) > self._max_waiting:
-            self._refuse(len(crops))
-        waiters: list[_Waiter] = []
+        if not patient:
+            self.require_room(len(crops), due)
+        waiters: list[Waiter] = []
+        why: Why = "failed"
         try:
-            for crop in crops:
-                while patient and len(self._waiting) >= self._max_waiting and not self.closing:
-                    self._room.clear()
-                    await self._room.wait()
-                waiters.append(self._enter(crop))
-            return list(await asyncio.gather(*(waiter.answer for waiter in waiters)))
+            async with asyncio.timeout_at(None if due == inf else due):
+                for crop in crops:
+                    while patient and len(self._queue.bulk) >= self._max_waiting and not self.closing:
+                        self._room.clear()
+                        await self._room.wait()
+                    waiters.append(self._enter(crop, patient, due))
+                return list(await asyncio.gather(*(waiter.answer for waiter in waiters)))
+        except TimeoutError as error:
+            why = "expired"
+            lacking = sum(not waiter.answer.done() or waiter.answer.cancelled() for waiter in waiters)
+            raise DeadlinePassed(f"the time is up, and {lacking} of {len(crops)} crops are not embedded") from error
+        except asyncio.CancelledError:
+            why = "expired" if due <= self._now() else "departed"
+            raise
         finally:
-            for waiter in waiters:
-                waiter.answer.cancel()  # no effect on those answered
-            if any(waiter.answer.cancelled() for waiter in waiters):  # their places are for others, at once
-                self._waiting = deque(waiter for waiter in self._waiting if not waiter.answer.done())
-                self._room.set()
+            self._leave(waiters, why)
 
     async def close(self, drain_s: float = 10.0) -> None:
         """Take no more, finish what waits within `drain_s`, answer the rest with NotReady, give the devices back."""
@@ -148,31 +171,56 @@ class Engine:
             await asyncio.wait(self._serving, timeout=drain_s)
             for task in self._serving:
                 task.cancel()
-        _fail(self._waiting, NotReady("the server is shutting down"))
+        _fail(self._queue.drain(), NotReady("the server is shutting down"))
         await asyncio.gather(*(lane.close() for lane in self.lanes))
 
-    def _enter(self, crop: Crop) -> _Waiter:
+    def _enter(self, crop: Crop, patient: bool, due: float) -> Waiter:
         if self.closing or not self.started:
             raise NotReady("the server is shutting down" if self.closing else "the model is not loaded yet")
         if not any(lane.ready for lane in self.lanes):
             raise self._no_device()
-        waiter = _Waiter(crop, asyncio.get_running_loop().create_future(), time.perf_counter())
-        self._waiting.append(waiter)
+        waiter = Waiter(crop, asyncio.get_running_loop().create_future(), self._now(), due)
+        self._queue.put(waiter, patient)
         self._filled.set()
         return waiter
 
-    def _refuse(self, count: int) -> None:
-        wait_s = max(1, math.ceil(len(self._waiting) * self._crop_s))
-        raise Overloaded(
-            f"{len(self._waiting)} crops wait and {count} more do not fit ({self._max_waiting} may wait)",
-            retry_after_s=wait_s,
-        )
+    def _leave(self, waiters: Sequence[Waiter], why: Why) -> None:
+        """Those that are answered have left already; the places of the others are free at once."""
+        gone = [waiter for waiter in waiters if waiter.answer.cancel() or waiter.answer.cancelled()]
+        if not gone:
+            return
+        self._queue.forget(self._now())
+        self._room.set()
+        self._drop(why, sum(not waiter.riding for waiter in gone))
+
+    def _refuse(self, crops: int, sentence: str, wait_s: float) -> None:
+        self._drop("refused", crops)
+        raise Overloaded(sentence, retry_after_s=max(1, math.ceil(wait_s)))
+
+    def _drop(self, why: Why, crops: int) -> None:
+        if self._observer and crops:
+            self._observer.dropped(why, crops)
+
+    def _expected_s(self, ahead: int, crops: int) -> float:
+        """Seconds until so many crops are done that come now; 0 where nobody can tell."""
+        devices = [(lane.costs, lane.busy_ms) for lane in self.lanes if lane.ready]
+        return expected_ms(devices, ahead, crops, bool(self._queue.bulk)) / 1000 if devices else 0.0
 
     def _no_device(self) -> DeviceFailed:
         return DeviceFailed("no device is there: " + "; ".join(f"{lane.name}: {lane.sentence}" for lane in self.lanes))
 
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _prove(self, lane: Lane) -> None:
+        await lane.prove()
+        self._proving -= 1
+        if lane.ready or not self._proving:
+            self._up.set()
+        await self._serve(lane)
+
     async def _serve(self, lane: Lane) -> None:
-        while not (self.closing and not self._waiting):
+        while not (self.closing and not self._queue):
             if not lane.ready:
                 self._dismiss()
                 if lane.state == "failed":
@@ -182,7 +230,7 @@ class Engine:
                 await self._revive(lane)
                 continue
             await self._filled.wait()
-            if batch := self._take(lane):
+            if batch := self._take(lane.costs):
                 await self._launch(lane, batch)
             elif not self.closing:
                 self._filled.clear()
@@ -190,30 +238,34 @@ class Engine:
     def _dismiss(self) -> None:
         """Where no device serves, nobody is left waiting for one."""
         if not any(lane.ready for lane in self.lanes):
-            waiting, self._waiting = self._waiting, deque()
-            _fail(waiting, self._no_device())
+            _fail(self._queue.drain(), self._no_device())
             self._room.set()
 
     async def _revive(self, lane: Lane) -> None:
-        """After a pause, open a lost device anew."""
-        log.info("%s: opened again in %g s", lane.name, lane.pause_s)
+        """When a lost device has rested, open it anew."""
+        log.info("%s: opened again in %g s, or after what hangs on it has ended", lane.name, lane.pause_s)
+        rested, ending = asyncio.create_task(lane.rest()), asyncio.create_task(self._ending.wait())
         try:
-            await asyncio.wait_for(self._ending.wait(), lane.pause_s)
-        except TimeoutError:
+            await asyncio.wait({rested, ending}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            rested.cancel()
+            ending.cancel()
+        if not self.closing:
             await lane.reopen()
 
-    def _take(self, lane: Lane) -> list[_Waiter]:
-        """The next batch, without those whose callers have left."""
-        batch: list[_Waiter] = []
-        wanted = max(1, self._plan(len(self._waiting), lane.proof.batch_ms if lane.proof else {1: 1.0}))
-        while self._waiting and len(batch) < wanted:
-            waiter = self._waiting.popleft()
-            if not waiter.answer.done():
-                batch.append(waiter)
-        self._room.set()
-        return batch
+    def _take(self, costs: Costs) -> list[Waiter]:
+        """The next batch. A mistake in the plan is an answer too: else all would wait for ever."""
+        idle = sum(lane.ready and not lane.busy for lane in self.lanes)
+        try:
+            return self._queue.take(self._plan, costs, self._now(), idle)
+        except Exception:
+            log.exception("no batch could be planned")
+            _fail(self._queue.drain(), DeviceFailed("no batch could be planned; the log says why"))
+            return []
+        finally:
+            self._room.set()
 
-    async def _launch(self, lane: Lane, batch: list[_Waiter]) -> None:
+    async def _launch(self, lane: Lane, batch: list[Waiter]) -> None:
         """Run a batch and answer its waiters. Whatever goes wrong is an answer too: a lane that ends leaves all waiting."""
         try:
             await self._answer(lane, batch)
@@ -226,11 +278,10 @@ class Engine:
             log.exception("a batch of %d failed", len(batch))
             _fail(batch, DeviceFailed("the model failed on a batch; the log says why"))
 
-    async def _answer(self, lane: Lane, batch: list[_Waiter]) -> None:
-        started = time.perf_counter()
+    async def _answer(self, lane: Lane, batch: list[Waiter]) -> None:
+        started = self._now()
         vectors = await lane.embed([waiter.crop for waiter in batch])
-        infer_s = time.perf_counter() - started
-        self._crop_s = 0.8 * self._crop_s + 0.2 * infer_s / len(batch)
+        infer_s = self._now() - started
         waited_s = [started - waiter.entered for waiter in batch]
         if self._observer:
             self._observer.batch(len(batch), waited_s, infer_s)
@@ -241,7 +292,7 @@ class Engine:
                 waiter.answer.set_result(Embedding(vector, queue_s, infer_s))
 
 
-def _fail(waiters: Iterable[_Waiter], error: ReidError) -> None:
+def _fail(waiters: Iterable[Waiter], error: ReidError) -> None:
     for waiter in waiters:
         if not waiter.answer.done():
             waiter.answer.set_exception(error)

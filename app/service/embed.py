@@ -5,6 +5,7 @@ import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -51,6 +52,11 @@ class Embedding:
         """Bytes that an encoded crop may have."""
         return self._limits.max_bytes
 
+    def require_room(self, crops: int, stages: Stages) -> None:
+        """Refuse so many crops before they are decoded, where the devices are too far behind. Raises Overloaded."""
+        if crops:
+            self._engine.require_room(crops, stages.due)
+
     async def decode(self, upload: Upload, stages: Stages) -> Crop:
         """The crop uint8 [256, 128, 3] in an image. Raises BadImage, TooLarge."""
         with stages.measure("decode"):
@@ -58,10 +64,14 @@ class Embedding:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def vectors(self, crops: Sequence[Crop], stages: Stages, patient: bool = False) -> Floats:
-        """Raw vectors float32 [n, dim] of crops, in order. Raises what `Engine.embed` raises."""
-        answers = await self._engine.embed(crops, patient)
-        stages.add("queue", max(answer.queue_s for answer in answers))
-        stages.add("infer", max(answer.infer_s for answer in answers))
+        """Raw vectors float32 [n, dim] of crops, in order. patient: bulk; it waits for room, and has no deadline.
+
+        Raises what `Engine.embed` raises.
+        """
+        answers = await self._engine.embed(crops, patient, inf if patient else stages.due)
+        last = max(answers, key=lambda answer: answer.queue_s + answer.infer_s)  # the one that was waited for
+        stages.add("queue", last.queue_s)
+        stages.add("infer", last.infer_s)
         return np.stack([answer.vector for answer in answers])
 
     async def embed(self, uploads: Sequence[Upload], stages: Stages) -> Embedded:

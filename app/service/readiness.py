@@ -68,9 +68,9 @@ class Readiness:
 class GoldenProof:
     """What an embedder must show: `prove = GoldenProof(crops, vectors)`, then `prove(embedder)`."""
 
-    def __init__(self, crops: Crop, vectors: Floats) -> None:
-        """crops: uint8 [n, 256, 128, 3]; vectors: the model directory's float32 [n, dim] of them."""
-        self._crops, self._vectors = crops, vectors
+    def __init__(self, crops: Crop, vectors: Floats, least: float = GOLDEN_COSINE) -> None:
+        """crops: uint8 [n, 256, 128, 3]; vectors: the model directory's float32 [n, dim] of them; least: cosine to them."""
+        self._crops, self._vectors, self._least = crops, vectors, least
 
     def __call__(self, embedder: Embedder) -> Proof:
         """The golden crops through each batch size, whose model may be a file of its own, and its time.
@@ -90,10 +90,10 @@ class GoldenProof:
         found = np.concatenate([embedder.embed(crops[start : start + size]) for start in range(0, count, size)])
         wanted = np.resize(self._vectors, (count, *self._vectors.shape[1:]))
         lowest = float((unit(found) * unit(wanted)).sum(axis=1).min())
-        if not lowest >= GOLDEN_COSINE:  # so that NaN fails as well
+        if not lowest >= self._least:  # so that NaN fails as well
             raise VerificationFailed(
                 f"the golden crops' vectors at batch size {size} differ from the model directory's: cosine {lowest:.4f}, "
-                f"at least {GOLDEN_COSINE} is needed"
+                f"at least {self._least:.4g} is needed"
             )
         return lowest
 

@@ -36,6 +36,12 @@ class Telemetry:
         self._batches = Histogram(
             "reid_batch_crops", "Crops in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
         )
+        self._dropped = Counter(
+            "reid_dropped_crops",
+            "Crops that reached no device: refused, departed with their client, expired, failed with their request.",
+            ("why",),
+            registry=self.registry,
+        )
         self._waited = Histogram("reid_queue_seconds", "Time a crop waited.", buckets=_SECONDS, registry=self.registry)
         self._inferred = Histogram("reid_infer_seconds", "Time a batch ran.", buckets=_SECONDS, registry=self.registry)
 
@@ -45,6 +51,10 @@ class Telemetry:
         self._inferred.observe(infer_s)
         for seconds in waited_s:
             self._waited.observe(seconds)
+
+    def dropped(self, why: str, crops: int) -> None:
+        """Crops left the engine, or were turned away, before a device had them."""
+        self._dropped.labels(why).inc(crops)
 
     def request(self, route: str, status: int, seconds: float, stages_ms: Mapping[str, float]) -> None:
         """A request was answered."""

@@ -1,18 +1,17 @@
 """Every crop that enters leaves with a vector or an error. Races are arranged with events, not with sleeps."""
 
 import asyncio
-import threading
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 
 from app.adapters.memory import MemoryEmbedder
-from app.core.preprocess import Crop
-from app.engine import Device, Engine
+from app.core.planner import Costs, Launch, Waiting, next_launch
+from app.engine.queue import Plan
 from app.errors import DeviceFailed, NotReady, Overloaded
-from app.ports import Crops, Embedder, Floats
+from app.ports import Crops, Floats
+from tests.engine.devices import Held, Recorder, begun, crop, on, queued
 
 pytestmark = pytest.mark.anyio
 
@@ -20,31 +19,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-def on(embedder: Embedder, max_waiting: int = 256, **collaborators: Any) -> Engine:
-    """An engine on one device."""
-    return Engine([Device("cpu", lambda: embedder)], max_waiting, **collaborators)
-
-
-def crop(value: int) -> Crop:
-    return np.full((256, 128, 3), value, dtype=np.uint8)
-
-
-class Held(MemoryEmbedder):
-    """A device that waits for leave before each batch, and remembers the sizes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.running = threading.Semaphore(0)  # counts the batches that have begun
-        self.leave = threading.Semaphore(0)
-        self.sizes: list[int] = []
-
-    def embed(self, crops: Crops) -> Floats:
-        self.running.release()
-        assert self.leave.acquire(timeout=10)
-        self.sizes.append(len(crops))
-        return super().embed(crops)
 
 
 class Broken(MemoryEmbedder):
@@ -67,25 +41,6 @@ class Broken(MemoryEmbedder):
                 return None  # type: ignore[return-value]  # what a faulty adapter may do
         vectors[np.asarray(crops)[:, 0, 0, 0] == 13] = np.nan  # "poisoned"
         return vectors
-
-
-class Recorder:
-    def __init__(self) -> None:
-        self.batches: list[tuple[int, int]] = []
-
-    def batch(self, size: int, waited_s: Sequence[float], infer_s: float) -> None:
-        assert infer_s >= 0
-        self.batches.append((size, len(waited_s)))
-
-
-async def queued(engine: Engine, crops: int) -> None:
-    """Returns once so many wait; each turn of the loop lets the others go on."""
-    while engine.waiting < crops:
-        await asyncio.sleep(0)
-
-
-async def begun(device: Held) -> None:
-    assert await asyncio.to_thread(device.running.acquire, timeout=10)
 
 
 async def test_vectors_come_back_in_order_and_equal_those_of_the_crops_alone() -> None:
@@ -177,13 +132,27 @@ class Clumsy(Recorder):
 
 
 async def test_a_mistake_of_ours_is_an_answer_too_and_the_lane_goes_on() -> None:
-    engine = on(MemoryEmbedder(), observer=Clumsy(), plan=lambda waiting, batch_ms: 0)  # a plan that launches nothing
+    engine = on(MemoryEmbedder(), observer=Clumsy())
     await engine.start()
     with pytest.raises(DeviceFailed):
         await engine.embed([crop(1)])
     odd = asyncio.create_task(engine.embed([crop(1), np.zeros((2, 2, 3), dtype=np.uint8)]))
     with pytest.raises(DeviceFailed):
         await odd
+    assert len(await engine.embed([crop(1)])) == 1
+    await engine.close()
+
+
+async def test_a_mistaken_plan_is_an_answer_too_and_the_lane_goes_on() -> None:
+    plans: list[Plan] = [lambda costs, waiting: Launch(1, 0)]  # launches nothing, once
+
+    def plan(costs: Costs, waiting: Waiting) -> Launch:
+        return (plans.pop() if plans else next_launch)(costs, waiting)
+
+    engine = on(MemoryEmbedder(), plan=plan)
+    await engine.start()
+    with pytest.raises(DeviceFailed, match="no batch could be planned"):
+        await engine.embed([crop(1)])
     assert len(await engine.embed([crop(1)])) == 1
     await engine.close()
 

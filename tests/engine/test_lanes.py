@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from app.adapters.memory import MemoryEmbedder
+from app.core.planner import Costs, Launch, Waiting
 from app.core.preprocess import Crop
 from app.engine import Device, Engine, Lane, Proof, Prove, trust
 from app.errors import BadDevice, DeviceFailed, DeviceLost, VerificationFailed
@@ -71,8 +72,8 @@ async def test_two_devices_work_at_the_same_time() -> None:
             together.wait(timeout=10)
             return super().embed(crops)
 
-    def one_at_a_time(waiting: int, batch_ms: object) -> int:
-        return 1
+    def one_at_a_time(costs: Costs, waiting: Waiting) -> Launch:
+        return Launch(1, 1)
 
     engine = Engine([Device("a", Meeting), Device("b", Meeting)], plan=one_at_a_time)
     await engine.start()

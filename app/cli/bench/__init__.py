@@ -5,7 +5,7 @@ Every figure is of the machine and of the moment: where nothing else runs, and w
 
 import typer
 
-from app.cli.bench import evaluate
+from app.cli.bench import evaluate, schedule, search
 
 bench = typer.Typer(help="What the parts cost on this machine, on made-up data.", no_args_is_help=True)
 
@@ -15,7 +15,7 @@ def _group() -> None:
     pass
 
 
-for module in (evaluate,):
+for module in (evaluate, search, schedule):
     module.add_to(bench)
 
 
