@@ -8,7 +8,8 @@ async with Client("http://127.0.0.1:8000") as reid:
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, cast
@@ -20,6 +21,8 @@ from app.errors import BadField, BadSettings, ServerRefused, ServerUnreachable
 
 Json = dict[str, Any]
 _PATIENCE_S = 120.0  # how long a batch is offered again to a server that is overloaded
+_LINES = "application/x-ndjson"
+_PIECE_CROPS, _PIECE_BYTES, _PIECES_AT_ONCE = 64, 16 * 2**20, 2  # one is sent while the other is embedded
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,51 @@ class Client:
         body = {"fingerprint": fingerprint, "items": items}
         answer = await self._json("POST", _path(collection, "items"), json=body)
         return cast(list[Json], answer["results"])
+
+    async def stream(
+        self, collection: str, body: AsyncIterable[bytes], kind: str, **options: object
+    ) -> AsyncIterator[Json]:
+        """Index what a stream holds (kind: its media type, such as `application/x-tar`); a result for each crop, in order.
+
+        The stream is never held whole. Results are read when all of it is sent, and the server keeps about 100,000 for
+        that long: send more crops in several streams. A stream that breaks off raises ServerRefused behind its results.
+        """
+        headers = {"Content-Type": kind, "Accept": _LINES}
+        how: Json = {"content": body, "headers": headers, "params": _set(options)}
+        try:
+            async with self._http.stream("POST", _path(collection, "items"), **how) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise _refusal(response)
+                async for line in response.aiter_lines():
+                    row = json.loads(line)
+                    if "name" not in row:
+                        raise ServerRefused(row["status"], row["detail"])
+                    yield row
+        except httpx.TransportError as error:
+            raise ServerUnreachable(f"{self._url} broke off: {str(error) or type(error).__name__}") from error
+
+    async def add_stream(
+        self, collection: str, crops: AsyncIterable[CropFile], **options: object
+    ) -> AsyncIterator[Json]:
+        """Index crops as they come, however many; their results in order, while more are on their way."""
+        sending: deque[asyncio.Task[list[Json]]] = deque()
+        try:
+            async for piece in _pieces(crops):
+                sending.append(asyncio.create_task(self._send(collection, piece, options)))
+                if len(sending) == _PIECES_AT_ONCE:
+                    for row in await sending.popleft():
+                        yield row
+            while sending:
+                for row in await sending.popleft():
+                    yield row
+        finally:
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+
+    async def _send(self, collection: str, crops: Sequence[CropFile], options: Mapping[str, object]) -> list[Json]:
+        return [row async for row in self.stream(collection, _as_lines(crops), _LINES, **options)]
 
     async def import_into(self, collection: str, wish: Json) -> Json:
         """The job that imports a folder or an archive that the server can read; done where `wish["wait"]` was enough."""
@@ -242,6 +290,24 @@ class Client:
             return cast(Json, response.json())
         except ValueError as error:
             raise ServerRefused(response.status_code, f"{self._url} answers, but it is not this service") from error
+
+
+async def _pieces(crops: AsyncIterable[CropFile]) -> AsyncIterator[list[CropFile]]:
+    """Crops in pieces of a request each: so many, or so many bytes."""
+    piece: list[CropFile] = []
+    async for crop in crops:
+        piece.append(crop)
+        if len(piece) == _PIECE_CROPS or sum(len(one.data) for one in piece) >= _PIECE_BYTES:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+async def _as_lines(crops: Sequence[CropFile]) -> AsyncIterator[bytes]:
+    for crop in crops:
+        row = {"image": base64.b64encode(crop.data).decode(), "source": crop.name, **crop.about}
+        yield json.dumps(row).encode() + b"\n"
 
 
 def _path(collection: str, *rest: str) -> str:

@@ -249,7 +249,7 @@ class AuditTrail(Protocol):
 class Upkeep(Protocol):
     """Copies of all that a store holds, and whether what it holds is whole.
 
-    An erasure, a snapshot and a check take turns. What a call is to tell it tells as (done, of about so many); when `stop`
+    Erasures, snapshots, restores and checks take turns. What a call is to tell it tells as (done, of about so many); when `stop`
     says so it ends with Interrupted, and leaves nothing. Raises StorageFailed.
     """
 

@@ -1,5 +1,6 @@
 """The composition root: the only module that knows which adapters there are. It imports each where it is needed."""
 
+import asyncio
 import functools
 import os
 import platform
@@ -11,10 +12,10 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from app.adapters.model_directory import ModelDirectory
-from app.core.manifest import ACLRUNTIME, ONNXRUNTIME
+from app.core.manifest import ACLRUNTIME, ONNXRUNTIME, OPENVINO
 from app.core.preprocess import Limits
 from app.engine import Device, Engine, Prove
-from app.errors import BadField, BadSettings, DeviceFailed, SetupError
+from app.errors import BadField, BadInput, BadSettings, DeviceFailed, SetupError
 from app.ports import Store
 from app.service.calibrate import Calibrations
 from app.service.embed import Embedding
@@ -32,8 +33,11 @@ from app.service.search import Search
 from app.service.service import Service
 from app.service.telemetry import Telemetry
 from app.service.transfer import Transfer
+from app.service.upkeep import Caretaker
 from app.service.verify import Verify
 from app.settings import Settings
+
+GRACE_S = 5.0  # for a worker to be killed and to say why, before its lane would count as hanging
 
 
 @asynccontextmanager
@@ -63,13 +67,14 @@ def devices(directory: ModelDirectory, settings: Settings) -> list[Device]:
     Nothing falls back by itself: a variant for the NPU never runs on the CPU instead.
     """
     name, runtime = settings.variant, directory.manifest.variant(settings.variant).runtime
-    makers = {ONNXRUNTIME: ("cpu", _onnx), ACLRUNTIME: ("ascend", _ascend)}
+    makers = {ONNXRUNTIME: ("cpu", _onnx), OPENVINO: ("cpu", _openvino), ACLRUNTIME: ("ascend", _ascend)}
     if runtime not in makers:
         raise BadSettings(f"variant {name!r} needs the runtime {runtime!r}, which this version has not")
     kind, make = makers[runtime]
     wanted = settings.devices or ({"cpu": "cpu", "ascend": "ascend:0"}[kind],)
     if foreign := [device for device in wanted if device.partition(":")[0] != kind]:
-        others = ", ".join(n for n, v in directory.manifest.variants.items() if v.runtime != runtime) or "none"
+        elsewhere = {runtime for runtime, (other, _) in makers.items() if other != kind}
+        others = ", ".join(n for n, v in directory.manifest.variants.items() if v.runtime in elsewhere) or "none"
         raise BadSettings(
             f"variant {name!r} runs on {kind}, not on {', '.join(foreign)}; variants for other devices here: {others}"
         )
@@ -82,7 +87,15 @@ def _onnx(directory: ModelDirectory, settings: Settings, device: str) -> Device:
     path, fingerprint = directory.artefact(settings.variant), directory.manifest.variant(settings.variant).fingerprint
     threads = settings.threads or len(os.sched_getaffinity(0))
     sizes = settings.batch_sizes or BATCH_SIZES
-    return Device(device, lambda: OnnxEmbedder(path, fingerprint, directory.manifest.dim, threads, sizes))
+    return Device(device, lambda: OnnxEmbedder(path, fingerprint, directory.manifest.dim, threads, sizes), pads=False)
+
+
+def _openvino(directory: ModelDirectory, settings: Settings, device: str) -> Device:
+    from app.adapters.openvino import open_variant as open_it
+
+    threads = settings.threads or len(os.sched_getaffinity(0))
+    variant, sizes = settings.variant, settings.batch_sizes
+    return Device(device, lambda: open_it(directory, variant, threads, sizes), pads=False)
 
 
 def _ascend(directory: ModelDirectory, settings: Settings, device: str) -> Device:
@@ -94,11 +107,36 @@ def _ascend(directory: ModelDirectory, settings: Settings, device: str) -> Devic
     return Device(device, lambda: open_variant(directory, variant, chip, sizes, deadlines, stop), stop.set)
 
 
+@asynccontextmanager
+async def open_caretaker(settings: Settings, derive: bool) -> AsyncIterator[Caretaker]:
+    """The upkeep of a data directory, without a model; closed at the end. derive: make ready what an erase changes too.
+
+    Raises BadInput where there is none, DataDirectoryBusy, StorageFailed.
+    """
+    from app.adapters.local_gallery.database import FILE
+
+    if not (settings.data_dir / FILE).is_file():
+        raise BadInput(f"there is no gallery in {settings.data_dir}")
+    store = open_store(settings)
+    try:
+        if derive:
+            await asyncio.to_thread(store.derive)
+        jobs = Jobs(store.jobs, lambda: datetime.now(UTC))
+        caretaker = Caretaker(store, jobs)
+        jobs.start()
+        try:
+            yield caretaker
+        finally:
+            await jobs.close()
+    finally:
+        store.close()
+
+
 def open_store(settings: Settings) -> Store:
     """The local gallery in the data directory."""
     from app.adapters.local_gallery import LocalGallery
 
-    return LocalGallery(settings.data_dir, derive=False)
+    return LocalGallery(settings.data_dir, derive=False, snapshots=settings.snapshot_dir)
 
 
 def open_memory_store() -> Store:
@@ -117,8 +155,9 @@ def build_service(
 ) -> Service:
     """All use cases over these collaborators. prove: what a device must show; None: the golden crops."""
     telemetry = Telemetry()
-    golden = directory.golden()
-    engine = Engine(chosen, settings.max_waiting, telemetry, prove=prove or GoldenProof(golden.crops, golden.vectors))
+    golden = directory.golden(settings.variant)
+    prove = prove or GoldenProof(golden.crops, golden.vectors, golden.cosine)
+    engine = Engine(chosen, settings.max_waiting, telemetry, prove=prove, call_s=settings.device_timeout_s + GRACE_S)
     model = loaded_model(directory, settings)
     pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
     limits = Limits(max_bytes=settings.max_crop_bytes, max_pixels=settings.max_crop_pixels)
@@ -131,12 +170,12 @@ def build_service(
     ingest = Ingest(embedding, galleries, store)
     imports = Imports(ingest, galleries, settings.data_roots, settings.max_crop_bytes)
     jobs.register("import", imports.job, resumable=True)
-    reembed = Reembed(embedding, galleries, store)
-    jobs.register("reembed", reembed.job, resumable=True)
     transfer = Transfer(galleries, store, settings.data_roots)
     jobs.register("import_archive", transfer.job, resumable=True)
     calibrations = Calibrations(galleries, store, lambda: datetime.now(UTC))
     jobs.register("calibrate", calibrations.job, resumable=True)
+    reembed = Reembed(embedding, galleries, store, calibrations.learn_like)
+    jobs.register("reembed", reembed.job, resumable=True)
     return Service(
         model=model,
         engine=engine,
@@ -154,6 +193,7 @@ def build_service(
         jobs=jobs,
         persons=Persons(store),
         retention=Sweeper(store, lambda: datetime.now(UTC)),
+        caretaker=Caretaker(store, jobs),
         telemetry=telemetry,
         readiness=Readiness(engine, lambda: store.deriving),
         pool=pool,
@@ -191,11 +231,10 @@ async def open_variant(
     if batch_size is not None:
         changed["batch_sizes"] = (batch_size,)
     chosen = settings.model_copy(update=changed)
-    golden = directory.golden()
     try:
-        engine = Engine(
-            devices(directory, chosen), settings.max_waiting, prove=GoldenProof(golden.crops, golden.vectors)
-        )
+        golden = directory.golden(variant)
+        prove = GoldenProof(golden.crops, golden.vectors, golden.cosine)
+        engine = Engine(devices(directory, chosen), settings.max_waiting, prove=prove)
     except SetupError as error:
         raise BadField("variant", str(error)) from error
     try:

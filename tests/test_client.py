@@ -13,6 +13,7 @@ from app.demo.dataset import Recipe, draw_dataset
 from app.errors import BadField, BadSettings, ServerRefused, ServerUnreachable
 from app.settings import Settings
 from app.wiring import open_service
+from tests.streams import chunked, tar_of
 
 pytestmark = pytest.mark.anyio
 JPEGS = [crop.jpeg for crop in draw_dataset(Recipe(seed=2, persons=2, distractors=0, cameras=2))]
@@ -68,6 +69,34 @@ async def test_vectors_made_elsewhere_go_in_and_are_found(client: Client) -> Non
     assert (answer["matches"][0]["person_id"], answer["matches"][0]["source"]) == ("1", "1.jpg")
     with pytest.raises(ServerRefused, match=r"of model another, the loaded model is onnx-fp32-"):
         await client.add_vectors("bench", "another", files)
+
+
+async def test_a_stream_gives_a_result_for_each_crop_and_raises_where_it_broke_off(client: Client) -> None:
+    await client.put_collection("tar")
+    whole = tar_of({f"000{i}_c{i}_f1.jpg": jpeg for i, jpeg in enumerate(JPEGS[:3])})
+    results = [row async for row in client.stream("tar", chunked(whole), "application/x-tar", pattern="duke")]
+    assert [(row["name"], row["status"]) for row in results] == [(f"000{i}_c{i}_f1.jpg", "added") for i in range(3)]
+    cut = whole[: whole.index(JPEGS[2]) + 100]
+    before = client.stream("tar", chunked(cut), "application/x-tar", pattern="duke")
+    assert [(await anext(before))["status"] for _ in range(2)] == ["unchanged"] * 2
+    with pytest.raises(ServerRefused, match="cut short") as refusal:
+        await anext(before)
+    assert refusal.value.answered == 422
+    with pytest.raises(ServerRefused, match="no collection"):
+        await anext(client.stream("nowhere", chunked(whole), "application/x-tar"))
+
+
+async def test_crops_are_streamed_in_pieces_and_their_results_keep_the_order(client: Client) -> None:
+    await client.put_collection("many")
+
+    async def crops() -> AsyncIterator[CropFile]:
+        for i in range(150):  # more than two pieces; the bytes behind the picture make each another content
+            yield CropFile(f"{i}.jpg", JPEGS[0] + i.to_bytes(4, "big"), {"person_id": str(i)})
+
+    results = [row async for row in client.add_stream("many", crops(), camera_id="7")]
+    assert [(row["name"], row["status"]) for row in results] == [(f"{i}.jpg", "added") for i in range(150)]
+    (match,) = (await client.search("many", JPEGS[0], k=1))["matches"]
+    assert match["camera_id"] == "7"
 
 
 async def test_a_refusal_carries_the_servers_sentence_and_status(client: Client) -> None:

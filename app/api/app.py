@@ -27,11 +27,14 @@ from app.api.routes import (
     persons,
     search,
     system,
+    upkeep,
     verify,
 )
 from app.api.schemas import ImagesIn, Problem
 from app.api.searching import BatchIn, QueryIn, VerifyIn
 from app.service import Service
+from app.service.telemetry import Telemetry
+from app.service.upkeep import Caretaker
 
 WEB = Path(__file__).parent.parent / "web"
 # Swagger UI's files, out of an installed package; FastAPI's own page would load them from elsewhere.
@@ -68,11 +71,22 @@ def create_app(
     app.include_router(embeddings.router(service, limits))
     app.include_router(verify.router(service, limits))
     app.include_router(evaluate.router(service, limits))
-    app.include_router(jobs.router(service))
+    app.include_router(jobs.router(service.jobs))
+    app.include_router(upkeep.router(service.caretaker))
     app.include_router(calibration.router(service))
     app.include_router(system.router(service))
     _docs(app)
     _page(app, examples)
+    return app
+
+
+def create_upkeep_app(caretaker: Caretaker) -> FastAPI:
+    """The routes that need no model, for a command that works on a data directory."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    problems.install(app)
+    app.add_middleware(Envelope, telemetry=Telemetry())
+    app.include_router(jobs.router(caretaker.jobs))
+    app.include_router(upkeep.router(caretaker))
     return app
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from app.api.schemas import _In, _Out
 from app.api.searching import FilterOptions, Instant, ManyWords
 from app.core.records import Filter, Merge, Person
+from app.errors import BadField
 
 PersonId = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -69,12 +70,14 @@ class ItemsIn(FilterOptions):
     exclude: ManyWords | None = Field(None, description="Not the items of these ids.")
     all: bool = Field(False, description="Needed where nothing else says which.")
 
-    def chosen(self) -> Filter | None:
-        """As the store takes it; None where nothing says which items are meant."""
+    def chosen(self) -> Filter:
+        """As the store takes it. Raises BadField where nothing says which items are meant."""
         where = self.filter()
         if self.ids is not None:
             where = replace(where, ids=frozenset(self.ids))
-        return None if where == Filter() and not self.all else where
+        if where == Filter() and not self.all:
+            raise BadField("all", "nothing says which items are meant; name some, or send all=true for every one")
+        return where
 
 
 class MoveIn(ItemsIn):

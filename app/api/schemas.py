@@ -165,10 +165,33 @@ class VectorsIn(_In):
     items: list[VectorIn] = Field(min_length=1, max_length=1000)
 
 
+class LineIn(DescriptionIn):
+    """A line of an NDJSON stream: a crop or its vector, and what the caller says of it."""
+
+    image: str | None = Field(None, description="The encoded crop in base64.")
+    vector: str | list[float] | None = Field(
+        None, description="Instead: its raw vector, base64 of little-endian float32, or a list of numbers."
+    )
+    source: str | None = Field(None, min_length=1, max_length=1024, description="The crop's file name.")
+
+
+class EntryIn(DescriptionIn):
+    """What the caller says of an entry of an archive, or of a crop of an array."""
+
+    name: str | None = Field(
+        None, min_length=1, max_length=1024, description="The entry's name; an array's crop needs none."
+    )
+
+
 class ItemOptions(_In):
-    """How to index."""
+    """How to index. What is said here holds for crops of which neither a description nor the name says it."""
 
     pattern: str | None = Field(None, max_length=1000, description="Read labels off file names by this pattern.")
+    person_id: str | None = Field(None, min_length=1, max_length=256, description="The person of crops without one.")
+    camera_id: str | None = Field(None, min_length=1, max_length=256, description="The camera of crops without one.")
+    fingerprint: str | None = Field(
+        None, min_length=1, max_length=256, description="NDJSON with vectors: of the model that made them."
+    )
 
 
 class IngestResult(_Out):

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from app.cli.common import Data, JsonPath, Model, out, write_json
+from app.cli.variants import tell_variants
 from app.core.manifest import ACLRUNTIME, MANIFEST_FILE, parse_manifest
 from app.engine import Lane
 from app.errors import BadDevice, ReidError
@@ -33,9 +34,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(model: Model = None, data: Data = None, json: JsonPath = None) -> None:
-    """Check versions, NPU, model directory, golden crops and data directory. Status 1 when something is wrong."""
+    """Check versions, NPU, model directory, golden crops and data directory; measure the variants. Status 1 when something
+    is wrong."""
     settings = read_settings(model_dir=model, data_dir=data)
-    checks = [*_machine(), _npu(settings), asyncio.run(_model(settings)), _data(settings)]
+    checks = [*_machine(), _npu(settings), asyncio.run(_model(settings)), *_variants(settings), _data(settings)]
     if not write_json(json, [asdict(check) for check in checks]):
         for check in checks:
             out.print("ok  " if check.passed else "FAIL", style="green" if check.passed else "red", end="")
@@ -102,6 +104,14 @@ def _device(lane: Lane) -> str:
         return f"{lane.name} is {lane.state}: {lane.sentence}"
     times = ", ".join(f"{size}: {ms:.1f}" for size, ms in lane.proof.batch_ms.items())
     return f"{lane.name}: golden cosine {lane.proof.golden_cosine:.6f}, ms by batch size {times}"
+
+
+def _variants(settings: Settings) -> Iterator[Check]:
+    """Which variant would be faster here, and what it would cost. Never a fault: what serves was checked before."""
+    try:
+        yield from (Check(f"variant {told.name}", True, told.sentence) for told in tell_variants(settings))
+    except ReidError as error:
+        yield Check("variants", True, f"not looked at: {error}")
 
 
 def _data(settings: Settings) -> Check:

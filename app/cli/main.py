@@ -5,7 +5,26 @@ from collections.abc import Sequence
 
 import typer
 
-from app.cli import bench, calibrate, demo, doctor, embed, evaluate, index, preprocess, search, serve, verify
+from app.cli import (
+    audit,
+    backup,
+    bench,
+    calibrate,
+    check,
+    demo,
+    doctor,
+    embed,
+    erase,
+    evaluate,
+    index,
+    persons,
+    preprocess,
+    restore,
+    search,
+    serve,
+    transfer,
+    verify,
+)
 from app.cli.common import notes
 from app.errors import ReidError
 
@@ -16,7 +35,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (serve, index, search, verify, evaluate, calibrate, embed, preprocess, demo, bench, doctor):
+for module in (
+    serve, index, search, verify, persons, evaluate, calibrate, transfer, embed, preprocess, demo, bench, doctor,
+    backup, restore, erase, check, audit,
+):  # fmt: skip
     module.add_to(app)
 
 

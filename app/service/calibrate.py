@@ -88,8 +88,17 @@ class Calibrations:
             raise BadField("fpir", f"is {fpir:g}; one of {', '.join(f'{rate:g}' for rate in FPIRS)} is told")
 
     async def job(self, job: Job, report: Tell) -> dict[str, Any]:
-        """Calibrate the collection of the job's params for every kind of score. Raises UnknownCollection, BadInput."""
-        name, fpir = str(job.params["collection"]), float(job.params.get("fpir", DEFAULT_FPIR))
+        """Calibrate the collection of the job's params. Raises as `learn`."""
+        return await self.learn(str(job.params["collection"]), float(job.params.get("fpir", DEFAULT_FPIR)), report)
+
+    async def learn_like(self, old: str, new: str, report: Tell) -> None:
+        """Calibrate a collection if another one is, at that one's rate. Raises as `learn`."""
+        learnt, _ = await asyncio.to_thread(self._look_up, old, "item")
+        if learnt is not None:
+            await self.learn(new, learnt.fpir, report)
+
+    async def learn(self, name: str, fpir: float, report: Tell) -> dict[str, Any]:
+        """Calibrate a collection for every kind of score. Raises UnknownCollection, BadInput."""
         collection = await self._galleries.usable(name)
         report(0, len(KINDS), "reading the collection")
         gallery = await asyncio.to_thread(read_gallery, self._store, name)

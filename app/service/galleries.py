@@ -25,6 +25,14 @@ class Described:
     index: IndexFacts
 
 
+def check_name(name: str, field: str = "collection") -> None:
+    """Raises BadField, for that field, where no collection can have the name."""
+    if not _NAME.fullmatch(name):
+        raise BadField(
+            field, f"{name!r}: 1 to 64 of letters, digits, '.', '_', '-', beginning with one of the first two"
+        )
+
+
 class Galleries:
     """Everything about collections that needs no model."""
 
@@ -38,11 +46,7 @@ class Galleries:
 
         Raises BadField for a name that cannot be one, or for other settings than those of the collection that is there.
         """
-        if not _NAME.fullmatch(name):
-            raise BadField(
-                "collection",
-                f"{name!r}: 1 to 64 of letters, digits, '.', '_', '-', beginning with one of the first two",
-            )
+        check_name(name)
         kept = Retention() if retention is None else retention
         wanted = Collection(name, self._fingerprint, self._dim, bool(keep_crops), self._clock(), kept)
         stored = await asyncio.to_thread(self._store.put_collection, wanted)

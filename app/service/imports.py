@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from app.errors import BadInput
 from app.service.datasets import Tell, below_roots
 from app.service.embed import Upload
 from app.service.galleries import Galleries
-from app.service.ingest import Description, Ingest, NewCrop, Result
+from app.service.incoming import Description, New, NewCrop, Result, Unusable
+from app.service.ingest import Ingest
 from app.service.stages import Stages
 
-_GROUP = 32  # crops that are read, embedded and committed together
-_AT_ONCE = 3  # groups: one is read and decoded, one is embedded, one is committed
+_READ = 16  # files that are read at a time, in a thread
 MOST_REFUSED = 200  # refusals that are told one by one; all are counted
 Row = tuple[str, Label | None]
 
@@ -41,7 +41,7 @@ class Tally:
     counts: Counter[str] = field(default_factory=lambda: Counter(added=0, unchanged=0, updated=0, refused=0))
     refused: list[dict[str, str]] = field(default_factory=list)
 
-    def take(self, results: Sequence[Result]) -> None:
+    async def take(self, results: Sequence[Result]) -> None:
         """Count results and tell."""
         for result in results:
             self.counts[result.status] += 1
@@ -51,7 +51,7 @@ class Tally:
 
 
 class Imports:
-    """Reads, decodes, embeds and commits side by side, a bounded number of crops at a time."""
+    """Folders, by the way that all crops go in."""
 
     def __init__(self, ingest: Ingest, galleries: Galleries, roots: Sequence[Path], max_bytes: int) -> None:
         """max_bytes: of one picture; more is not read."""
@@ -72,7 +72,7 @@ class Imports:
         files = await asyncio.to_thread(_listed, folder, wish)
         rows: list[Row] = [*files.labelled, *((name, None) for name in files.unlabelled if wish.pattern is None)]
         tally = Tally(len(rows), report)
-        await self._all(wish.collection, folder, rows, tally)
+        await self._ingest.add(wish.collection, self._crops(folder, rows), tally.take, Stages())
         unlabelled = len(files.unlabelled)
         return {
             "collection": wish.collection,
@@ -84,19 +84,10 @@ class Imports:
             "refused": tally.refused,
         }
 
-    async def _all(self, collection: str, folder: Path, rows: Sequence[Row], tally: Tally) -> None:
-        pieces = (rows[start : start + _GROUP] for start in range(0, len(rows), _GROUP))
-
-        async def work() -> None:
-            for piece in pieces:  # shared: each worker takes the next
-                crops = await asyncio.to_thread(_read, folder, piece, self._max_bytes + 1)
-                good = [crop for crop in crops if isinstance(crop, NewCrop)]
-                results = await self._ingest.add(collection, good, None, _GROUP, Stages())
-                tally.take([*(crop for crop in crops if isinstance(crop, Result)), *[r async for r in results]])
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_AT_ONCE):
-                group.create_task(work())
+    async def _crops(self, folder: Path, rows: Sequence[Row]) -> AsyncIterator[New]:
+        for start in range(0, len(rows), _READ):
+            for crop in await asyncio.to_thread(_read, folder, rows[start : start + _READ], self._max_bytes + 1):
+                yield crop
 
     def _folder(self, wish: ImportWish) -> Path:
         folder = below_roots(wish.folder, self._roots)
@@ -120,15 +111,15 @@ def _listed(folder: Path, wish: ImportWish) -> NamedFiles:
     return files
 
 
-def _read(folder: Path, rows: Sequence[Row], most: int) -> list[NewCrop | Result]:
+def _read(folder: Path, rows: Sequence[Row], most: int) -> list[New]:
     return [_one(folder, name, label, most) for name, label in rows]
 
 
-def _one(folder: Path, name: str, label: Label | None, most: int) -> NewCrop | Result:
+def _one(folder: Path, name: str, label: Label | None, most: int) -> New:
     """A file as a crop: one byte more than is allowed is enough to refuse it."""
     said = Description(person_id=label.person_id, camera_id=label.camera_id) if label else Description()
     try:
         with (folder / name).open("rb") as file:
             return NewCrop(Upload(name, file.read(most)), said)
     except OSError as error:
-        return Result(name, None, "refused", BadInput(f"{name}: cannot be read: {error.strerror}"))
+        return Unusable(name, BadInput(f"{name}: cannot be read: {error.strerror}"))

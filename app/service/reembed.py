@@ -1,7 +1,7 @@
 """A new model: the crops that a collection kept, embedded anew into another collection, while the old one serves."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,16 @@ _GROUP = 32  # crops in memory
 class Reembed:
     """From one collection to another, which need not be there; the old one stays."""
 
-    def __init__(self, embedding: Embedding, galleries: Galleries, store: GalleryStore) -> None:
+    def __init__(
+        self,
+        embedding: Embedding,
+        galleries: Galleries,
+        store: GalleryStore,
+        learn_like: Callable[[str, str, Tell], Awaitable[None]],
+    ) -> None:
+        """learn_like: calibrate a collection if another one is: a new model's scores mean something else."""
         self._embedding, self._galleries, self._store = embedding, galleries, store
+        self._learn_like = learn_like
 
     async def check(self, collection: str, into: str) -> Collection:
         """The old collection. Raises UnknownCollection, BadField, Conflict where no crops were kept."""
@@ -52,6 +60,7 @@ class Reembed:
             lacking += await self._group(name, into, items)
             done += len(items)
             report(done, max(total, done), "embedding")
+        await self._learn_like(name, into, report)
         count = (await self._galleries.get(into)).items
         return {
             "collection": name,

@@ -24,6 +24,7 @@ from app.service.retention import Sweeper
 from app.service.search import Search
 from app.service.telemetry import Gauge, Telemetry
 from app.service.transfer import Transfer
+from app.service.upkeep import Caretaker
 from app.service.verify import Verify
 
 
@@ -47,6 +48,7 @@ class Service:
     jobs: Jobs
     persons: Persons
     retention: Sweeper
+    caretaker: Caretaker
     telemetry: Telemetry
     readiness: Readiness
     pool: ThreadPoolExecutor
@@ -84,10 +86,13 @@ class Service:
                 with suppress(UnknownCollection):  # deleted meanwhile
                     items[collection.name] = self.store.count(collection.name)
         ready = {lane.name: float(lane.ready) for lane in self.engine.lanes}
+        hanging = {lane.name: float(lane.state == "hanging") for lane in self.engine.lanes}
+        waiting = {kind: float(crops) for kind, crops in self.engine.waiting_by_class.items()}
         restarts = {lane.name: float(lane.restarts) for lane in self.engine.lanes}
         yield Gauge("reid_ready", "1 when requests are taken.", {"": float(self.readiness.ready)})
-        yield Gauge("reid_queue_crops", "Crops that wait for a device.", {"": float(self.engine.waiting)})
+        yield Gauge("reid_queue_crops", "Crops that wait for a device.", waiting, "class")
         yield Gauge("reid_device_ready", "1 while a device serves.", ready, "device")
+        yield Gauge("reid_device_hanging", "1 while a call of it lasts longer than it may.", hanging, "device")
         yield Gauge("reid_device_restarts", "Times it was opened again.", restarts, "device")
         yield Gauge("reid_jobs", "Jobs that wait or run.", self.jobs.counts(), "state")
         if items:

@@ -1,5 +1,6 @@
 """Every row of docs/bad-input.md is sent, and gets the status and code that the row promises."""
 
+import io
 import json
 import re
 import struct
@@ -9,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from app.service import Service
 from app.settings import Settings
+from tests.streams import tar_of
 
 pytestmark = pytest.mark.anyio
 DOC = Path(__file__).parents[2] / "docs" / "bad-input.md"
@@ -110,6 +113,11 @@ def splits(w: World, *names: str) -> Path:
     return folder
 
 
+def no_archive(w: World) -> Awaitable[httpx.Response]:
+    (w.root / "notes.tar").write_bytes(b"notes" * 1000)
+    return w.http.post(f"{C}/imports", json={"archive": str(w.root / "notes.tar")})
+
+
 def linked(w: World) -> Path:
     link = w.root / "link"
     link.symlink_to(w.outside)
@@ -150,6 +158,16 @@ async def crop_not_kept(w: World) -> httpx.Response:
     return await w.http.get(f"{C}/items/{result['id']}/crop")
 
 
+def stream(kind: str, body: bytes, headers: dict[str, str] | None = None) -> Case:
+    return lambda w: w.http.post(f"{C}/items", content=body, headers={"content-type": kind, **(headers or {})})
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
 BROKEN_FORM = {"content": b"--x", "headers": {"content-type": "multipart/form-data"}}
 CASES: dict[str, Case] = {
     "search-not-an-image": search_image(b"not an image"),
@@ -178,6 +196,7 @@ CASES: dict[str, Case] = {
     "search-k-text": options("k=many"),
     "search-unknown-option": options("kk=5"),
     "search-min-score": options("min_score=2"),
+    "search-rate": options("fpir=0.02"),
     "search-by": options("by=camera"),
     "search-person-score": options("by=person&person_score=worst"),
     "search-fusion": options("fusion=median"),
@@ -247,6 +266,22 @@ CASES: dict[str, Case] = {
     "items-vectors-key": vectors(camera="2"),
     "items-vectors-id": vectors(id="a/b"),
     "items-vectors-unknown-collection": vectors(collection="/v1/collections/nowhere"),
+    "items-encoding": stream("application/x-tar", tar_of({}), {"content-encoding": "gzip"}),
+    "items-form-cut": stream("multipart/form-data; boundary=b", b"--b\r\n"),
+    "items-tar-none": stream("application/x-tar", bytes(range(256)) * 4),
+    "items-tar-cut": lambda w: stream("application/x-tar", tar_of({"a.png": w.good, "b.png": w.good})[:2000])(w),
+    "items-tar-too-many": lambda w: stream("application/x-tar", tar_of({f"{i}.png": w.good for i in range(9)}))(w),
+    "items-tar-list": stream("application/x-tar", tar_of({"items.ndjson": b'{"name": "a.png", "camera": "2"}'})),
+    "items-tar-listed": stream("application/x-tar", tar_of({"items.ndjson": b'{"name": "a.png"}'})),
+    "items-zip-none": stream("application/zip", bytes(1000)),
+    "items-npy-other": stream("application/x-npy", npy(np.zeros((1, 256, 128, 3), dtype=np.float32))),
+    "items-npy-lines": lambda w: w.http.post(
+        f"{C}/items",
+        files=[("items", (None, b"{}")), ("crops", ("c.npy", npy(np.zeros((2, 256, 128, 3), dtype=np.uint8))))],
+    ),
+    "items-lines-model": lambda w: w.http.post(
+        f"{C}/items?fingerprint=another", content=b"{}", headers={"content-type": "application/x-ndjson"}
+    ),
     "items-list-limit": lambda w: w.http.get(f"{C}/items?limit=0"),
     "items-list-option": lambda w: w.http.get(f"{C}/items?person=0001"),
     "items-list-window": lambda w: w.http.get(
@@ -261,6 +296,9 @@ CASES: dict[str, Case] = {
     "collection-name": lambda w: w.http.put("/v1/collections/the%20lobby"),
     "collection-setting": lambda w: w.http.put("/v1/collections/new", json={"keep": True}),
     "collection-keep-crops": lambda w: w.http.put(C, json={"keep_crops": True}),
+    "collection-days": lambda w: w.http.put("/v1/collections/new", json={"keep_days": 0}),
+    "collection-other-days": lambda w: w.http.put(C, json={"keep_days": 30}),
+    "collection-keep-unknown": lambda w: w.http.patch("/v1/collections/nowhere", json={"keep_days": 30}),
     "collection-too-large": lambda w: w.http.put(C, json={"keep_crops": "x" * 100_000}),
     "collection-not-json": lambda w: w.http.put(C, content=b"{", headers={"content-type": "application/json"}),
     "verify-one-side": verify(a=1),
@@ -273,6 +311,7 @@ CASES: dict[str, Case] = {
     "verify-item-nowhere": verify("item_id=x", a=1),
     "verify-item-and-both": verify("collection=lobby&item_id=x", a=1, b=1),
     "verify-item-alone": lambda w: w.http.post("/v1/verify", json={"collection": "lobby", "item_id": "x"}),
+    "verify-rate": verify("collection=lobby&fpir=0.02", a=1, b=1),
     "verify-unknown-item": verify("collection=lobby&item_id=never", a=1),
     "verify-unknown-collection": verify("collection=nowhere", a=1, b=1),
     "verify-media-type": lambda w: w.http.post("/v1/verify", content=b"x", headers={"content-type": "image/jpeg"}),
@@ -286,6 +325,25 @@ CASES: dict[str, Case] = {
     "embeddings-media-type": lambda w: w.http.post(
         "/v1/embeddings", content=b"x", headers={"content-type": "text/plain"}
     ),
+    "persons-collection": lambda w: w.http.get("/v1/collections/nowhere/persons"),
+    "person-unknown": lambda w: w.http.get(f"{C}/persons/5"),
+    "person-rename-unknown": lambda w: w.http.patch(f"{C}/persons/5", json={"person_id": "6"}),
+    "person-rename-empty": lambda w: w.http.patch(f"{C}/persons/5", json={"person_id": ""}),
+    "person-merge-unknown": lambda w: w.http.post(f"{C}/persons/5/merge", json={"into": "6"}),
+    "person-undo": lambda w: w.http.post(f"{C}/persons/undo-merge"),
+    "move-nothing-said": lambda w: w.http.post(f"{C}/items/move", json={"person_id": "5"}),
+    "move-nobody": lambda w: w.http.post(f"{C}/items/move", json={"ids": ["a"]}),
+    "correct-unknown": lambda w: w.http.patch(f"{C}/items/a", json={"person_id": "5"}),
+    "correct-field": lambda w: w.http.patch(f"{C}/items/a", json={"sha256": "0"}),
+    "delete-nothing-said": lambda w: w.http.delete(f"{C}/items"),
+    "import-outside": lambda w: w.http.post(f"{C}/imports", json={"folder": str(w.outside)}),
+    "import-missing": lambda w: w.http.post(f"{C}/imports", json={"folder": str(w.root / "nowhere")}),
+    "import-empty": lambda w: w.http.post(f"{C}/imports", json={"folder": str(w.root)}),
+    "import-both": lambda w: w.http.post(f"{C}/imports", json={"folder": str(w.root), "archive": str(w.root)}),
+    "import-no-archive": no_archive,
+    "export-collection": lambda w: w.http.get("/v1/collections/nowhere/export"),
+    "reembed-no-crops": lambda w: w.http.post(f"{C}/reembed", json={"into": "new"}),
+    "reembed-itself": lambda w: w.http.post(f"{C}/reembed", json={"into": "lobby"}),
     "calibrate-collection": lambda w: w.http.post("/v1/collections/nowhere/calibration"),
     "calibrate-rate": lambda w: w.http.post(f"{C}/calibration", json={"fpir": 0.5}),
     "calibrate-unlabelled": lambda w: w.http.post(f"{C}/calibration"),
@@ -324,6 +382,20 @@ CASES: dict[str, Case] = {
     "job-odd": lambda w: w.http.get("/v1/jobs/%00%C3%A4%ED%A0%80"),
     "job-delete-unknown": lambda w: w.http.delete("/v1/jobs/never"),
     "job-events-unknown": lambda w: w.http.get("/v1/jobs/never/events"),
+    "erase-nothing": lambda w: w.http.post(f"{C}/erase", json={}),
+    "erase-collection": lambda w: w.http.post("/v1/collections/never/erase", json={"all": True}),
+    "erase-not-json": lambda w: w.http.post(f"{C}/erase", content=b"{", headers={"content-type": "application/json"}),
+    "erase-person-collection": lambda w: w.http.delete("/v1/collections/never/persons/anna"),
+    "snapshots-method": lambda w: w.http.put("/v1/snapshots"),
+    "snapshot-wait": lambda w: w.http.post("/v1/snapshots", json={"wait": -1}),
+    "snapshot-delete-unknown": lambda w: w.http.delete("/v1/snapshots/never"),
+    "restore-unknown": lambda w: w.http.post("/v1/snapshots/never/restore", json={"collection": "lobby", "as": "then"}),
+    "restore-name": lambda w: w.http.post("/v1/snapshots/never/restore", json={"collection": "lobby", "as": "../x"}),
+    "check-key": lambda w: w.http.post("/v1/check", json={"fast": True}),
+    "audit-limit": lambda w: w.http.get("/v1/audit?limit=0"),
+    "audit-item": lambda w: w.http.get("/v1/audit?item_id=gate-1"),
+    "audit-verify-half": lambda w: w.http.get("/v1/audit/verify?seq=1"),
+    "audit-verify-line": lambda w: w.http.get(f"/v1/audit/verify?seq=9&hash={'0' * 64}"),
     "model-method": wrong_method("/v1/model"),
     "stats-method": wrong_method("/v1/stats"),
     "collections-method": wrong_method("/v1/collections"),

@@ -165,6 +165,20 @@ async def test_kept_crops_become_a_new_collection_and_the_old_one_stays(
     assert store.get("lobby-2", ids) == store.get("lobby", ids)
     np.testing.assert_allclose(store.vectors("lobby-2", ids)[0], store.vectors("lobby", ids)[0], atol=1e-5)
     assert (store.collection("lobby-2").keep_crops, store.collection("lobby-2").retention.keep_days) == (True, 30)
+    assert store.calibrations.calibration("lobby-2", "item") is None  # as little as the old one
+
+
+async def test_what_a_calibrated_collection_becomes_is_calibrated_too(
+    http: httpx.AsyncClient, service: Service, settings: Settings, picture: Picture
+) -> None:
+    folder = folder_of(settings, picture, "0005_c2_f1.png", "0006_c1_f1.png")
+    await http.put(LOBBY, json={"keep_crops": True})
+    await done(http, f"{LOBBY}/imports", {"folder": str(folder)})
+    await http.post(f"{LOBBY}/calibration", json={"fpir": 0.05})
+    await done(http, f"{LOBBY}/reembed", {"into": "lobby-2"})
+    learnt = (await http.get("/v1/collections/lobby-2/calibration")).json()["calibrations"]["item"]
+    assert (learnt["fpir"], learnt["items"]) == (0.05, 2)  # two persons are too few, and it says so
+    assert "at least" in learnt["refused"]
 
 
 async def test_without_kept_crops_the_refusal_says_what_to_do(http: httpx.AsyncClient) -> None:

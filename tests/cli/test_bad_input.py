@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.adapters.local_gallery import LocalGallery
 from app.cli.bench.crowd import Crowd, Size
 from app.cli.bench.search import insert
 from app.cli.main import run
+from app.core.records import Collection
 from app.demo.dataset import Recipe, draw_dataset
 
 DOC = Path(__file__).parents[2] / "docs" / "bad-input.md"
@@ -121,6 +123,14 @@ CASES: dict[str, Callable[[World], list[str]]] = {
     "index-results-cut": lambda w: results(w, a_0__txt=b"1.0 " * 128 + b"\n", b_0__txt=b"1.0 " * 100),
     "index-results-length": lambda w: results(w, a_0__bin=VECTOR + VECTOR),
     "index-results-crops": lambda w: [*results(w, hat_0__bin=VECTOR), "--crops", w.folder(hat__jpg=JPEG)],
+    "index-on-server": lambda w: ["index", w.folder(), "--collection", "c", "--on-server", *w.here],
+    "persons-collection": lambda w: ["persons", "list", "--collection", "nowhere", *w.here],
+    "persons-unknown": lambda w: ["persons", "rename", "5", "6", "--collection", labelled(w), *w.here],
+    "persons-undo": lambda w: ["persons", "undo", "--collection", labelled(w), *w.here],
+    "export-collection": lambda w: ["export", "nowhere", str(w.path / "out.tar"), *w.here],
+    "import-missing": lambda w: ["import", str(w.path / "nowhere.tar"), "--collection", "c", *w.here],
+    "import-no-archive": lambda w: ["import", w.folder(a__tar=b"no" * 999) + "/a.tar", "--collection", "c", *w.here],
+    "reembed-no-crops": lambda w: ["reembed", labelled(w), "--into", "d", *w.here],
     "search-file": lambda w: ["search", str(w.path / "nowhere.jpg"), "--collection", "c", *w.here],
     "search-image": lambda w: index_then_search(w, b"no picture"),
     "search-collection": lambda w: ["search", w.folder(hat__jpg=JPEG) + "/hat.jpg", "--collection", "c", *w.here],
@@ -173,7 +183,39 @@ CASES: dict[str, Callable[[World], list[str]]] = {
     "preprocess-image": lambda w: ["preprocess", w.folder(a__jpg=JPEG, b__jpg=b"no"), str(w.path / "bins")],
     "demo-port": lambda w: ["demo", str(w.path / "demo"), "--port", "70000"],
     "doctor-model": damaged,
+    "backup-nowhere": lambda w: ["backup", "--data", str(w.path / "nowhere")],
+    "backup-both": lambda w: ["backup", "--list", "--delete", "x", *gallery(w)],
+    "backup-delete": lambda w: ["backup", "--delete", "never", *gallery(w)],
+    "restore-folder": lambda w: ["restore", w.folder(), "--ignore-erasures", "--data", str(w.path / "new")],
+    "restore-no-log": lambda w: ["restore", snapshot(w, log=False), "--data", str(w.path / "new")],
+    "restore-full": lambda w: ["restore", snapshot(w), "--data", str(w.path / "data")],
+    "restore-as": lambda w: ["restore", "x", "--collection", "c", *gallery(w)],
+    "restore-url": lambda w: ["restore", "x", "--url", "http://127.0.0.1:9"],
+    "erase-nothing": lambda w: ["erase", "--collection", "c", "--yes", *gallery(w)],
+    "erase-unasked": lambda w: ["erase", "--collection", "c", "--all", *gallery(w)],
+    "erase-collection": lambda w: ["erase", "--collection", "never", "--all", "--yes", *gallery(w)],
+    "check-nowhere": lambda w: ["check", "--data", str(w.path / "nowhere")],
+    "check-damaged": lambda w: ["check", "--data", str(Path(w.folder(gallery__sqlite3=b"no database")))],
+    "audit-half": lambda w: ["audit", "verify", "--seq", "1", *gallery(w)],
+    "audit-line": lambda w: ["audit", "verify", "--seq", "1", "--hash", "0" * 64, *gallery(w)],
 }  # fmt: skip
+
+
+def gallery(w: World) -> list[str]:
+    """A data directory with an empty collection."""
+    store = LocalGallery(w.path / "data")
+    store.put_collection(Collection("c", "print-1", 2, keep_crops=False, created_at=datetime(2026, 1, 2, tzinfo=UTC)))
+    store.close()
+    return ["--data", str(w.path / "data")]
+
+
+def snapshot(w: World, log: bool = True) -> str:
+    """The folder of a snapshot of it."""
+    assert run(["backup", *gallery(w)]) == 0
+    (folder,) = (w.path / "data-snapshots").glob("2*")
+    if not log:
+        (w.path / "data-snapshots" / "erasures.jsonl").unlink()
+    return str(folder)
 
 
 def results(w: World, *runs: str, **files: bytes) -> list[str]:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def png(seed: int, padding: int = 0) -> bytes:
     return buffer.getvalue() + bytes(padding)
 
 
-def crop(seed: int, padding: int = 0, **said: str) -> NewCrop:
+def crop(seed: int, padding: int = 0, **said: Any) -> NewCrop:
     return NewCrop(Upload(f"{seed}.png", png(seed, padding)), Description(**said))
 
 
@@ -313,7 +314,7 @@ async def test_crops_pixels_and_vectors_mix_and_only_crops_are_kept() -> None:
     pixels[..., 1:] = 0  # wholly red: [1, 0, 0] four times, then 1
     vector = np.arange(1, 14, dtype=np.float32)
     async with world(keep_crops=True) as w:
-        entries = [
+        entries: list[New] = [
             crop(1),
             NewVector("v", vector, None, Description(id="v")),
             NewPixels("p", pixels, None, Description(id="p")),

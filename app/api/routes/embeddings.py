@@ -8,7 +8,7 @@ import numpy.typing as npt
 from fastapi import APIRouter, Request, Response
 
 from app.api.departure import while_connected
-from app.api.limits import RequestLimits
+from app.api.limits import RequestLimits, TimeoutMs
 from app.api.problems import responses
 from app.api.routes.search import image_body
 from app.api.schemas import EmbeddingsAnswer, ImagesIn, ModelName
@@ -28,17 +28,22 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
 
     @routes.post(
         "/v1/embeddings",
-        responses={200: {"model": EmbeddingsAnswer, "content": content}, **responses(400, 413, 415, 422, 429, 503)},
+        responses={
+            200: {"model": EmbeddingsAnswer, "content": content},
+            **responses(400, 413, 415, 422, 429, 503, 504),
+        },
         openapi_extra=image_body("ImagesIn"),
         max_body_size=limits.body(limits.crops),
         response_model=None,
     )
-    async def embeddings(request: Request) -> Response:
+    async def embeddings(request: Request, timeout_ms: TimeoutMs = None) -> Response:
         """Unit vectors of pictures, with their raw norms: JSON, or by `Accept` base64 of float32 or a .npy file of the vectors."""
         service.require_ready()
         stages: Stages = request.state.stages
         uploads = await _uploads(request, limits.crops)
-        embedded = await while_connected(request, service.embedding.embed(uploads, stages))
+        stages.allow(limits.answer_s(timeout_ms))
+        service.embedding.require_room(len(uploads), stages)
+        embedded = await while_connected(request, service.embedding.embed(uploads, stages), stages.due)
         accept = request.headers.get("accept", "")
         if NPY in accept:
             return Response(_npy(embedded.vectors), media_type=NPY, headers={"X-Reid-Model": service.model.fingerprint})

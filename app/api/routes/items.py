@@ -1,47 +1,30 @@
 """Crops into a collection, and its items page by page."""
 
 import asyncio
-import base64
 import io
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from PIL import Image
-from pydantic import TypeAdapter, ValidationError
-from starlette.datastructures import FormData
 
+from app.api.departure import while_connected
 from app.api.examples import VECTORS
 from app.api.limits import RequestLimits
-from app.api.problems import problem_of, responses
-from app.api.schemas import (
-    DescriptionIn,
-    IngestAnswer,
-    IngestResult,
-    ItemOptions,
-    ItemOut,
-    ItemPage,
-    ModelName,
-    Problem,
-    VectorIn,
-    VectorsIn,
-)
+from app.api.problems import responses
+from app.api.schemas import IngestAnswer, ItemOptions, ItemOut, ItemPage, ModelName, VectorIn, VectorsIn
 from app.api.searching import PageOptions
-from app.api.uploads import files_of, form_of, is_json, media_type, read_json
-from app.core.metrics import Floats
+from app.api.streams import FORM, KINDS, LINES, Body, numbers, read_crops
+from app.api.streams.results import Lines, result_out
+from app.api.streams.said import description
+from app.api.uploads import is_json, media_type, read_json
 from app.core.records import NamePattern
-from app.errors import BadField, BadInput, NotFound, ReidError, TooLarge, UnsupportedMedia
+from app.errors import NotFound, TooLarge, UnsupportedMedia
 from app.service import Service
-from app.service.embed import Upload
-from app.service.ingest import Description, NewCrop, NewVector, Result
+from app.service.incoming import Description, New, NewVector, Reading, Result
+from app.service.ingest import each
 from app.service.stages import Stages
-
-NDJSON = "application/x-ndjson"
-_GROUP = 16  # crops a commit when results stream: one fsync for many crops, and a line soon enough
-_DESCRIPTIONS = TypeAdapter(list[DescriptionIn] | dict[str, DescriptionIn])
 
 
 def _vectors_body() -> dict[str, Any]:
@@ -52,25 +35,27 @@ def _vectors_body() -> dict[str, Any]:
     return schema | {"examples": [VECTORS]}
 
 
+_ABOUT = {"type": "string", "description": "JSON: a list with one object per image, or an object by file name.",
+          "examples": ['[{"person_id": "0005", "camera_id": "2"}]']}  # fmt: skip
+_ENTRIES = {"type": "string", "description": "NDJSON: of each crop of the array a line, in order; before `crops`."}
+_FILE = {"type": "string", "format": "binary"}
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {"schema": _vectors_body()},
-            "multipart/form-data": {
+            FORM: {
                 "schema": {
                     "type": "object",
-                    "required": ["image"],
                     "properties": {
-                        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        "metadata": {
-                            "type": "string",
-                            "description": "JSON: a list with one object per image, or an object by file name.",
-                            "examples": ['[{"person_id": "0005", "camera_id": "2"}]'],
-                        },
+                        "image": {"type": "array", "items": _FILE},
+                        "metadata": _ABOUT,
+                        "crops": _FILE | {"description": "Instead: a `.npy` array, uint8 [n, 256, 128, 3]."},
+                        "items": _ENTRIES,
                     },
                 }
             },
+            **{kind: {"schema": _FILE} for kind in KINDS if kind != FORM},
         },
     }
 }
@@ -83,11 +68,10 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
     @routes.post(
         "",
         responses={
-            200: {"model": IngestAnswer, "content": {NDJSON: {}}},
-            **responses(400, 404, 409, 413, 415, 422, 429, 503),
+            200: {"model": IngestAnswer, "content": {LINES: {}}},
+            **responses(400, 404, 408, 409, 413, 415, 422, 429, 503),
         },
         openapi_extra=_BODY,
-        max_body_size=limits.body(limits.crops),
         response_model=None,
     )
     async def add_items(
@@ -95,22 +79,28 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
         collection: str,
         options: Annotated[ItemOptions, Query()],
     ) -> Response | IngestAnswer:
-        """Index crops, or JSON with their vectors; one result each. `Accept: application/x-ndjson`: a line each, as it runs."""
+        """Index crops or vectors; one result each. `Accept: application/x-ndjson`: a line each, while they still come in."""
         service.require_ready()
-        streamed = NDJSON in request.headers.get("accept", "")
-        most, group = (limits.streamed_crops, _GROUP) if streamed else (limits.crops, limits.crops)
-        names = NamePattern(options.pattern) if options.pattern is not None else None
+        streamed = LINES in request.headers.get("accept", "")
+        body = _body(request, limits, streamed)
         stages: Stages = request.state.stages
-        if is_json(request):
-            body = await _read_vectors(request, most)
-            vectors = await asyncio.to_thread(lambda: [_vector(i, one) for i, one in enumerate(body.items)])
-            results = await service.ingest.add_vectors(collection, body.fingerprint, vectors, names, group, stages)
-        else:
-            results = await service.ingest.add(collection, await _read(request, most), names, group, stages)
-        request_id: str = request.state.request_id
+        reading = _reading(options)
+
+        async def work(take: Callable[[Sequence[Result]], Awaitable[None]]) -> None:
+            await service.ingest.target(collection)  # before the body is read
+            entries, fingerprint = await _entries(request, body, limits, streamed)
+            how = replace(reading, fingerprint=fingerprint or reading.fingerprint)
+            await service.ingest.add(collection, entries, take, stages, how, together=not streamed)
+
         if streamed:
-            return StreamingResponse(_lines(results, request_id), media_type=NDJSON)
-        rows = [_result(result, request_id) async for result in results]
+            return Lines(work, body, request.state.request_id, limits.silence_s)
+        results: list[Result] = []
+
+        async def keep(some: Sequence[Result]) -> None:
+            results.extend(some)
+
+        await while_connected(body.departure(), work(keep))
+        rows = [result_out(result, request.state.request_id) for result in results]
         return IngestAnswer(results=rows, model=ModelName.of(service.model), timings_ms=stages.ms)
 
     @routes.get("", responses=responses(404, 422, 503))
@@ -147,74 +137,35 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
     return routes
 
 
-async def _read(request: Request, most: int) -> list[NewCrop]:
-    if media_type(request) != "multipart/form-data":
-        raise UnsupportedMedia(
-            "this route takes multipart/form-data with files in the field `image`, or application/json with vectors"
-        )
-    async with form_of(request, most) as form:
-        uploads = await files_of(form, "image", most, {"metadata"})
-        said = _descriptions(form, uploads)
-    return [NewCrop(upload, description) for upload, description in zip(uploads, said, strict=True)]
+def _body(request: Request, limits: RequestLimits, streamed: bool) -> Body:
+    """The body, with a limit where it is held whole. Raises TooLarge, UnsupportedMedia."""
+    if (coding := request.headers.get("content-encoding", "identity")) != "identity":
+        raise UnsupportedMedia(f"content encoding {coding!r}: send it as it is, crops are compressed already")
+    whole = is_json(request) or not streamed
+    return Body(request, limits.body(limits.crops) if whole else None, limits.silence_s)
 
 
-async def _read_vectors(request: Request, most: int) -> VectorsIn:
-    body = await read_json(request, VectorsIn)
-    if len(body.items) > most:
-        raise TooLarge(f"{len(body.items)} vectors; one request may have {most}")
-    return body
+def _reading(options: ItemOptions) -> Reading:
+    pattern = NamePattern(options.pattern) if options.pattern is not None else None
+    otherwise = Description(person_id=options.person_id, camera_id=options.camera_id)
+    return Reading(pattern, otherwise, options.fingerprint)
+
+
+async def _entries(
+    request: Request, body: Body, limits: RequestLimits, streamed: bool
+) -> tuple[AsyncIterator[New], str | None]:
+    """What comes in, and the fingerprint that a JSON body names."""
+    if not is_json(request):
+        content_type = request.headers.get("content-type", "")
+        return read_crops(body, media_type(request), content_type, limits, not streamed), None
+    given = await read_json(body.request(), VectorsIn)
+    most = limits.streamed_crops if streamed else limits.crops
+    if len(given.items) > most:
+        raise TooLarge(f"{len(given.items)} vectors; one request may have {most}")
+    vectors = await asyncio.to_thread(lambda: [_vector(i, one) for i, one in enumerate(given.items)])
+    return each(vectors), given.fingerprint
 
 
 def _vector(position: int, given: VectorIn) -> NewVector:
     name = given.source or f"items.{position}"
-    said = Description(**given.model_dump(exclude={"vector", "source"}))
-    return NewVector(name, _numbers(given.vector, name), given.source, said)
-
-
-def _numbers(given: str | list[float], name: str) -> Floats | BadInput:
-    """Float32 [n] of the body's vector, or why there are none: one bad vector refuses itself."""
-    if isinstance(given, list):
-        with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
-            return np.array(given, dtype=np.float64).astype(np.float32)
-    try:
-        return np.frombuffer(base64.b64decode(given, validate=True), dtype="<f4").astype(np.float32)
-    except ValueError:
-        return BadInput(f"{name}: the vector is not base64 of float32 numbers")
-
-
-def _descriptions(form: FormData, uploads: Sequence[Upload]) -> list[Description]:
-    """The field `metadata`: a list as long as the files, or an object by file name."""
-    text = form.get("metadata")
-    if text is None:
-        return [Description()] * len(uploads)
-    if not isinstance(text, str):
-        raise BadField("metadata", "is a file; send JSON as text")
-    try:
-        given = _DESCRIPTIONS.validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadField(".".join(("metadata", *map(str, first["loc"][1:]))), first["msg"]) from error
-    rows = given if isinstance(given, list) else _by_name(given, uploads)
-    if len(rows) != len(uploads):
-        raise BadField("metadata", f"{len(rows)} entries for {len(uploads)} images")
-    return [Description(**row.model_dump()) for row in rows]
-
-
-def _by_name(given: Mapping[str, DescriptionIn], uploads: Sequence[Upload]) -> list[DescriptionIn]:
-    if unknown := set(given) - {upload.name for upload in uploads}:
-        raise BadField("metadata", f"no image is named {sorted(unknown)[0]!r}")
-    return [given.get(upload.name, DescriptionIn()) for upload in uploads]
-
-
-def _result(result: Result, request_id: str) -> IngestResult:
-    error = Problem(**problem_of(result.error, request_id)) if result.error else None
-    return IngestResult(name=result.name, id=result.id, status=result.status, error=error)
-
-
-async def _lines(results: AsyncIterator[Result], request_id: str) -> AsyncIterator[bytes]:
-    """A line per crop. What goes wrong for all of them at once is a last line of its own: the status is sent already."""
-    try:
-        async for result in results:
-            yield _result(result, request_id).model_dump_json(exclude_none=True).encode() + b"\n"
-    except ReidError as error:
-        yield json.dumps(problem_of(error, request_id)).encode() + b"\n"
+    return NewVector(name, numbers(given.vector, name), given.source, description(given))

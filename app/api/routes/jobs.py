@@ -10,11 +10,11 @@ from app.api.jobs import JobOut, JobPage, JobSummary
 from app.api.limits import SMALL_BODY
 from app.api.problems import responses
 from app.core.jobs import Job, State
-from app.service import Service
 from app.service.galleries import MAX_PAGE
+from app.service.jobs import Jobs
 
 
-def router(service: Service) -> APIRouter:
+def router(jobs: Jobs) -> APIRouter:
     """`/v1/jobs` and `/v1/jobs/{job_id}`."""
     routes = APIRouter(prefix="/v1/jobs", tags=["jobs"], max_body_size=SMALL_BODY)
 
@@ -25,13 +25,13 @@ def router(service: Service) -> APIRouter:
         state: Annotated[list[State] | None, Query()] = None,
     ) -> JobPage:
         """Jobs without their results, the newest first, a page at a time."""
-        jobs, next_cursor = await service.jobs.page(frozenset(state) if state else None, cursor, limit)
-        return JobPage(jobs=[JobSummary.of(job) for job in jobs], next_cursor=next_cursor)
+        page, next_cursor = await jobs.page(frozenset(state) if state else None, cursor, limit)
+        return JobPage(jobs=[JobSummary.of(job) for job in page], next_cursor=next_cursor)
 
     @routes.get("/{job_id}", responses=responses(404, 503))
     async def get_job(job_id: str) -> JobOut:
         """One job, with its result."""
-        return JobOut.of(await service.jobs.get(job_id))
+        return JobOut.of(await jobs.get(job_id))
 
     @routes.delete(
         "/{job_id}",
@@ -40,12 +40,12 @@ def router(service: Service) -> APIRouter:
     )
     async def delete_job(job_id: str) -> JobOut | Response:
         """Cancel a job that has not ended (200, and the job as it then is), or remove one that has (204)."""
-        job = await service.jobs.delete(job_id)
+        job = await jobs.delete(job_id)
         return Response(status_code=204) if job is None else JobOut.of(job)
 
     async def watched(job_id: str) -> AsyncIterator[Job]:
         """Asked for before the answer begins, so that an unknown job is a 404."""
-        return await service.jobs.watch(job_id)
+        return await jobs.watch(job_id)
 
     @routes.get("/{job_id}/events", response_class=EventSourceResponse, responses=responses(404, 503))
     async def job_events(changes: Annotated[AsyncIterator[Job], Depends(watched)]) -> AsyncIterable[ServerSentEvent]:

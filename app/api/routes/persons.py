@@ -18,8 +18,6 @@ from app.api.persons import (
 )
 from app.api.problems import responses
 from app.api.schemas import ItemOut
-from app.core.records import Filter
-from app.errors import BadField
 from app.service import Service
 from app.service.galleries import MAX_PAGE
 
@@ -60,7 +58,7 @@ def router(service: Service) -> APIRouter:
     @routes.post("/items/move", responses=responses(400, 404, 422, 503))
     async def move_items(collection: str, body: MoveIn) -> Changed:
         """Make items a person's, or nobody's. Their vectors and order stay."""
-        return Changed(items=await persons.move(collection, _chosen(body), body.person_id))
+        return Changed(items=await persons.move(collection, body.chosen(), body.person_id))
 
     @routes.patch("/items/{item_id}", responses=responses(400, 404, 422, 503))
     async def correct_item(collection: str, item_id: str, body: CorrectIn) -> ItemOut:
@@ -70,13 +68,6 @@ def router(service: Service) -> APIRouter:
     @routes.delete("/items", responses=responses(404, 422, 503))
     async def delete_items(collection: str, which: Annotated[ItemsIn, Query()]) -> Changed:
         """Remove the items that the filters accept; `all=true` removes every one."""
-        return Changed(items=await service.galleries.remove_all(collection, _chosen(which)))
+        return Changed(items=await service.galleries.remove_all(collection, which.chosen()))
 
     return routes
-
-
-def _chosen(which: ItemsIn) -> Filter:
-    where = which.chosen()
-    if where is None:
-        raise BadField("all", "nothing says which items are meant; name some, or send all=true for every one")
-    return where

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from app.api.departure import while_connected
-from app.api.limits import RequestLimits
+from app.api.limits import RequestLimits, TimeoutMs
 from app.api.problems import problem_of, responses
 from app.api.schemas import ModelName, Problem
 from app.api.searching import (
@@ -51,12 +51,12 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
 
     @routes.post(
         "",
-        responses=responses(400, 404, 409, 413, 415, 422, 429, 503),
+        responses=responses(400, 404, 409, 413, 415, 422, 429, 503, 504),
         openapi_extra=image_body("QueryIn"),
         max_body_size=limits.body(together),
     )
     async def search(
-        request: Request, collection: str, options: Annotated[SearchOptions, Query()]
+        request: Request, collection: str, options: Annotated[SearchOptions, Query()], timeout_ms: TimeoutMs = None
     ) -> SearchAnswer | PersonsAnswer:
         """Search a collection by pictures of one person (form, raw, base64) or a vector. `by=person` answers persons."""
         service.require_ready()
@@ -66,7 +66,9 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
             query = await _query(body.model_copy(update=_unless_set(options, body)), "", together)
         else:
             query = SearchQuery(options.options(), await read_images(request, together))
-        found = await while_connected(request, service.search.one(collection, query, stages))
+        stages.allow(limits.answer_s(timeout_ms))
+        service.embedding.require_room(len(query.crops), stages)
+        found = await while_connected(request, service.search.one(collection, query, stages), stages.due)
         refused = RefusedCrop.listed(found.refused, request.state.request_id)
         model = ModelName.of(service.model)
         if query.options.by == "person":
@@ -79,12 +81,12 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
 
     @routes.post(
         "/batch",
-        responses=responses(400, 404, 409, 413, 415, 422, 429, 503),
+        responses=responses(400, 404, 409, 413, 415, 422, 429, 503, 504),
         openapi_extra=image_body("BatchIn"),
         max_body_size=limits.body(limits.crops),
     )
     async def search_batch(
-        request: Request, collection: str, options: Annotated[SearchOptions, Query()]
+        request: Request, collection: str, options: Annotated[SearchOptions, Query()], timeout_ms: TimeoutMs = None
     ) -> BatchAnswer:
         """Many independent queries, each with its own result; one bad picture spoils only its own."""
         service.require_ready()
@@ -94,7 +96,9 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
         else:
             images = await read_images(request, limits.crops)
             queries = [SearchQuery(options.options(), [image]) for image in images]
-        answers = await while_connected(request, service.search.many(collection, queries, stages))
+        stages.allow(limits.answer_s(timeout_ms))
+        service.embedding.require_room(sum(len(query.crops) for query in queries), stages)
+        answers = await while_connected(request, service.search.many(collection, queries, stages), stages.due)
         results = [
             _result(query, answer, request.state.request_id) for query, answer in zip(queries, answers, strict=True)
         ]

@@ -18,11 +18,12 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/v1/model")
     async def model() -> dict[str, Any]:
-        """The loaded model: its name, where it comes from, and how well it was verified."""
-        loaded = service.model
+        """The loaded model: its name, where it comes from, how well it was verified, and how its variant agrees with fp32."""
+        loaded, fact = service.model, service.model.manifest.variant(service.model.variant)
         shown = {"label", "created_at", "width", "depths", "opset", "preprocessing", "checkpoint", "verification"}
         names = {"fingerprint": loaded.fingerprint, "variant": loaded.variant, "dim": loaded.dim}
-        return names | loaded.manifest.model_dump(mode="json", include=shown)
+        made = fact.model_dump(mode="json", include={"precision", "runtime", "quantized", "agreement"})
+        return names | made | loaded.manifest.model_dump(mode="json", include=shown)
 
     @routes.get("/v1/stats")
     async def stats() -> dict[str, Any]:
