@@ -56,7 +56,7 @@ WITHOUT_TORCH = echo "torch; sys_platform == 'never'" | $(call COMPILE,pyproject
 lock:  ## write the lock files; ARGS=--upgrade takes newer versions (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv"; exit 1; }
 	@$(call COMPILE,pyproject.toml) --extra cpu --group build-backend -o requirements.lock
-	@$(WITHOUT_TORCH) --extra report --extra dev --constraints requirements.lock -o requirements-dev.lock
+	@$(WITHOUT_TORCH) --extra openvino --extra report --extra dev --constraints requirements.lock -o requirements-dev.lock
 	@$(WITHOUT_TORCH) --constraints requirements-dev.lock -o requirements-build.lock
 	@$(call COMPILE) --group aclruntime --constraints requirements-dev.lock -o requirements-aclruntime.lock
 	@! grep -nE '^(torch|nvidia|triton)|://' requirements*.lock

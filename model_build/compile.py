@@ -121,7 +121,7 @@ def with_oms(described: ModelManifest, oms: Sequence[Artefact]) -> ModelManifest
     rest = [artefact for artefact in described.artefacts if artefact.compiled is None]
     artefacts = (*rest, *sorted(oms, key=lambda om: (om.variant or "", om.batch or 0)))
     names = {artefact.variant for artefact in artefacts}
-    variants = {name: fact for name, fact in described.variants.items() if name in names}
+    variants = {name: fact for name, fact in described.variants.items() if (fact.graph or name) in names}
     for om in oms:
         if om.variant and om.compiled and om.variant not in variants:
             variants[om.variant] = Variant(

@@ -6,7 +6,7 @@ and `compile` do without it, so commands import what needs it when they run.
 
 import typer
 
-from model_build.cli import bench, compile, export, verify
+from model_build.cli import bench, compile, export, quantize, verify
 
 commands = typer.Typer(
     help="From a training checkpoint to a model directory that the service loads.",
@@ -19,4 +19,6 @@ commands.command("made-up-checkpoint")(export.made_up_checkpoint)
 commands.command("verify")(verify.verify)
 commands.command("compile")(compile.compile_oms)
 commands.command("all")(compile.build_everything)
+commands.command("quantize")(quantize.quantize)
+commands.command("openvino")(quantize.openvino)
 commands.command("bench")(bench.bench)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.adapters.model_directory import ModelDirectory
-from app.core.manifest import ACLRUNTIME, ONNXRUNTIME
+from app.core.manifest import ACLRUNTIME, ONNXRUNTIME, OPENVINO
 from app.errors import BadDevice, BadField
 from app.ports import Embedder
 from model_build.bench import HEADINGS, Line, Target, as_json, markdown, read_report, run, table
@@ -70,7 +70,7 @@ def targets(
     if compiled and (found := _chip(chip, must=variant in compiled)):
         yield from _on_chip(directory, compiled, *found, sizes)
         return
-    rest = [name for name in names if variants[name].runtime == ONNXRUNTIME]
+    rest = [name for name in names if variants[name].runtime in (ONNXRUNTIME, OPENVINO)]
     if not rest:
         raise BadField("--variant", "nothing here runs on this machine")
     yield from (_on_cpu(directory, name, sizes) for name in rest)
@@ -116,19 +116,24 @@ def _open(directory: ModelDirectory, name: str, chip: int, size: int) -> Embedde
 
 
 def _on_cpu(directory: ModelDirectory, name: str, sizes: tuple[int, ...]) -> Target:
-    from app.adapters.onnx import OnnxEmbedder
-
     artefacts = [artefact for artefact in directory.manifest.artefacts if artefact.variant == name]
     fixed = tuple(sorted(artefact.batch for artefact in artefacts if artefact.batch is not None))
-    path, fingerprint = directory.artefact(name), directory.manifest.variant(name).fingerprint
     threads = len(os.sched_getaffinity(0))
-    return Target(
-        "cpu",
-        f"{platform.machine()}, {threads} threads",
-        name,
-        sizes or fixed or (1, 4, 8),
-        lambda size: OnnxEmbedder(path, fingerprint, directory.manifest.dim, threads, (size,)),
-    )
+    open_one = partial(_open_on_cpu, directory, name, threads)
+    return Target("cpu", f"{platform.machine()}, {threads} threads", name, sizes or fixed or (1, 4, 8), open_one)
+
+
+def _open_on_cpu(directory: ModelDirectory, name: str, threads: int, size: int) -> Embedder:
+    """As the server opens it. Raises BadSettings without OpenVINO, BadDevice on a CPU that has not the precision."""
+    described = directory.manifest.variant(name)
+    if described.runtime == OPENVINO:
+        from app.adapters.openvino import open_variant
+
+        return open_variant(directory, name, threads, (size,))
+    from app.adapters.onnx import OnnxEmbedder
+
+    path, dim = directory.artefact(name), directory.manifest.dim
+    return OnnxEmbedder(path, described.fingerprint, dim, threads, (size,))
 
 
 def _print(lines: list[Line], form: Form) -> None:

@@ -13,7 +13,8 @@ from model_build.verify import check, verify_directory
 def verify(directory: Annotated[Path, typer.Argument(help="A model directory written by export.")]) -> None:
     """Check every file's hash, then embed the golden crops with every file and compare. Needs no PyTorch.
 
-    OMs run where there is a chip for them; where there is none they are named as not verified.
+    OMs run where there is a chip for them, OpenVINO's variants where it is installed and the CPU can; what does not run is
+    named as not verified.
     """
     with refusals():
         opened = ModelDirectory.open(directory)
@@ -25,6 +26,6 @@ def verify(directory: Annotated[Path, typer.Argument(help="A model directory wri
                 bar.advance(task)
         print_rows(rows)
         check(rows)
-        graphs, oms = len({row.file for row in rows if not row.half}), len({row.file for row in rows if row.half})
-        also = f", as do {oms} OMs within float16's rounding" if oms else ""
+        graphs, fewer = (len({row.file for row in rows if row.half is half}) for half in (False, True))
+        also = f"; {fewer} of fewer bits give theirs within rounding" if fewer else ""
         typer.echo(f"{directory}: whole, and all {graphs} ONNX files give torch's vectors{also}")

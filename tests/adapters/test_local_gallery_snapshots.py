@@ -4,6 +4,7 @@ import json
 import shutil
 import stat
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from app.adapters.local_gallery.database import FILE
 from app.adapters.local_gallery.erasures import LOG, ErasureLog
 from app.adapters.local_gallery.snapshot import MANIFEST
 from app.adapters.local_gallery.snapshot import opened as opened_snapshot
-from app.core.audit import AuditLine
+from app.core.audit import AuditLine, Erasure
 from app.core.upkeep import Snapshot
 from app.errors import BadSettings, Interrupted, StorageFailed, UnknownSnapshot
 from tests.adapters.filled import ALL, fill, ids, items, never, opened, persons, untold, vectors
@@ -53,6 +54,21 @@ def test_a_snapshot_is_of_one_moment_while_writes_go_on(tmp_path: Path, folder: 
         snapshot = gallery.upkeep.snapshot(write, never)
         assert late == ["meanwhile"]
         assert (gallery.count("lobby"), snapshot.collections) == (1001, {"lobby": 1000})
+
+
+def test_an_erase_that_comes_meanwhile_waits_and_names_the_snapshot(tmp_path: Path) -> None:
+    with closing(opened(tmp_path / "data")) as gallery, ThreadPoolExecutor(1) as pool:
+        fill(gallery, 0, 1000)
+        erasing: list[Future[Erasure]] = []
+
+        def begin(done: int, total: int) -> None:
+            if not erasing:
+                erasing.append(pool.submit(gallery.erase, "lobby", persons("person-1")))
+
+        snapshot = gallery.upkeep.snapshot(begin, never)
+        assert snapshot.collections == {"lobby": 1000}
+        assert erasing[0].result(30).snapshots == (snapshot.id,)
+        assert gallery.count("lobby") == 800
 
 
 def test_a_snapshot_can_be_read_by_its_owner_alone_and_says_what_it_is(gallery: LocalGallery, folder: Path) -> None:

@@ -138,8 +138,8 @@ def test_an_om_whose_vectors_point_elsewhere_is_never_written(world: World, tmp_
     with pytest.raises(VerificationFailed) as refusal:
         world.build(Chip(tmp_path, radians=0.1))
     # cos 0.1 = 0.9950
-    said = "vectors of OMs differ from torch's: model_bs1.om at batch size 1 (cosine 0.9950), "
-    assert str(refusal.value) == f"{said}model_bs4.om at batch size 4 (cosine 0.9950); 0.999 is needed"
+    said = "vectors of fewer bits differ: model_bs1.om at batch size 1 (cosine 0.9950; 0.999 is needed), "
+    assert str(refusal.value) == f"{said}model_bs4.om at batch size 4 (cosine 0.9950; 0.999 is needed)"
     assert world.names() == {"model_bs1.om.log", "model_bs4.om.log"}
 
 

@@ -40,6 +40,11 @@ class Commits:
                 self._commit(group)
         return entry.answered()
 
+    @property
+    def waiting(self) -> int:
+        """How many works wait for the next commit."""
+        return len(self._waiting)
+
     def amend(self, name: str, change: Callable[[View], View | None]) -> bool:
         """Publish another view of the same rows, between two writes. False where `change` gave None, or nothing is there."""
         with self._writing:

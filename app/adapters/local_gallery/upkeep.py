@@ -29,7 +29,8 @@ class LocalUpkeep:
         clock: Callable[[], datetime],
     ) -> None:
         """folder: of the snapshots. views: raises NotReady."""
-        # A snapshot or a check reads for as long as it takes, and an erase has to empty the log that they read.
+        # A snapshot or a check reads for as long as it takes, and an erase has to empty the log that they read; and what
+        # is erased while a snapshot is restored must not come back with it.
         self.turn = threading.Lock()
         self._directory, self._database, self._views, self._write = directory, database, views, write
         self._snapshots = Snapshots(folder, directory, database, clock)
@@ -50,11 +51,12 @@ class LocalUpkeep:
 
     def restore(self, snapshot_id: str, collection: str, name: str, now: datetime, tell: Tell, stop: Stop) -> Restored:
         """As the port says. The copy that is worked on lies beside the snapshot for as long as it takes."""
-        source = self._snapshots.folder_of(snapshot_id)
-        self._snapshots.record_erasures()
-        recorded = ErasureLog(source.parent / LOG).lines()
-        workshop = self._snapshots.workshop(source)
-        return restore_collection(source, workshop, recorded, (collection, name, now), self._write, tell, stop)
+        with self.turn:
+            source = self._snapshots.folder_of(snapshot_id)
+            self._snapshots.record_erasures()
+            recorded = ErasureLog(source.parent / LOG).lines()
+            workshop = self._snapshots.workshop(source)
+            return restore_collection(source, workshop, recorded, (collection, name, now), self._write, tell, stop)
 
     def check(self, quick: bool, stop: Stop) -> Report:
         """As the port says."""
