@@ -70,13 +70,13 @@ LABEL org.opencontainers.image.title="reid-service" org.opencontainers.image.lic
 USER 0:0
 RUN groupadd --gid 10001 reid \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin reid \
-    && install --directory --owner=10001 --group=10001 --mode=0700 /data
+    && install --directory --owner=10001 --group=10001 --mode=0700 /data /snapshots
 COPY --from=trimmed /opt/reid/ /opt/reid/
 COPY --chmod=0755 deploy/with-cann.sh deploy/health.py /opt/reid/
 COPY --chmod=0755 deploy/reid /usr/local/bin/
 # CANN writes logs into the home folder; /tmp is the one place that is writable under a read-only root. ONNX Runtime's
 # official wheels report to their maker over the network unless they are told not to before they start [its Privacy.md].
-ENV HOME=/tmp REID_DATA_DIR=/data ORT_DISABLE_TELEMETRY=1
+ENV HOME=/tmp REID_DATA_DIR=/data REID_SNAPSHOT_DIR=/snapshots ORT_DISABLE_TELEMETRY=1
 WORKDIR /
 USER 10001:10001
 EXPOSE 8000

@@ -97,9 +97,12 @@ def test_a_server_can_do_and_use_little(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_only_the_data_directory_is_kept_and_only_it_is_written(name: str) -> None:
+def test_only_data_and_snapshots_are_kept_and_only_they_are_written(name: str) -> None:
     environment, targets = SERVERS[name]["environment"], mounts(SERVERS[name])
-    assert {target for target, writable in targets.items() if writable} == {environment["REID_DATA_DIR"]}
+    assert {target for target, writable in targets.items() if writable} == {
+        environment["REID_DATA_DIR"],
+        environment["REID_SNAPSHOT_DIR"],
+    }
     assert environment["REID_MODEL_DIR"] in targets
     assert {str(v).partition(":")[0] for v in SERVERS[name]["volumes"] if str(v).startswith("reid-")} <= set(
         COMPOSE["volumes"]

@@ -171,11 +171,11 @@ def test_the_health_check_is_in_exec_form_and_asks_for_readiness() -> None:
     assert command == ["/opt/reid/bin/python", "-I", "/opt/reid/health.py", "readyz"]
 
 
-def test_the_data_directory_belongs_to_the_user() -> None:
+def test_the_directories_of_data_and_snapshots_belong_to_the_user() -> None:
     """A new named volume takes over owner and mode of the folder that it is mounted on."""
     made = "\n".join(STAGES["serve"].texts("RUN"))
-    assert "--owner=10001 --group=10001 --mode=0700 /data" in made
-    assert "REID_DATA_DIR=/data" in "\n".join(STAGES["serve"].texts("ENV"))
+    assert "--owner=10001 --group=10001 --mode=0700 /data /snapshots" in made
+    assert "REID_DATA_DIR=/data REID_SNAPSHOT_DIR=/snapshots" in "\n".join(STAGES["serve"].texts("ENV"))
 
 
 def test_no_image_reports_to_anybody() -> None:
