@@ -90,7 +90,10 @@ class JobStore(Protocol):
     """
 
     def put_job(self, job: Job) -> None:
-        """Add the job, or replace the one of its id, which keeps its place in the order."""
+        """Add the job, or replace the one of its id, which keeps its place in the order.
+
+        A job that an erase has emptied stays as it is; one that ran then and brings what was erased is emptied too.
+        """
 
     def job(self, job_id: str) -> Job:
         """The job of that id, with its result."""

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,30 @@ def tiny_model_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_made_up_checkpoint(folder / "tiny.ckpt", Architecture(width=4, depths=(1, 1, 1, 1)))
     weights = read_checkpoint(folder / "tiny.ckpt")
     build(weights, folder / "model", Options(batch_sizes=(1, 4)), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def fast_model_directory(tiny_model_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model directory with onnx-int8 and OpenVINO's variants beside; without openvino-bf16 where the CPU lacks it.
+
+    Made-up weights tell nobody from anybody, so that nothing is asked of what they lose.
+    """
+    from app.demo.dataset import Recipe, write_folder
+    from app.errors import BadDevice
+    from model_build.agreement import Bounds
+    from model_build.derive import Comparison, add_int8, add_openvino
+    from model_build.labelled import DRAWN, drawn
+    from model_build.quantize import read_sample
+
+    folder, recipe = tmp_path_factory.mktemp("fast"), Recipe(seed=3, persons=8, distractors=4, cameras=3)
+    shutil.copytree(tiny_model_directory, folder / "model")
+    write_folder(recipe, folder / "data")
+    comparison = Comparison(drawn(recipe), DRAWN, Bounds(cosine_mean=0.99, loss=1))
+    add_int8(folder / "model", read_sample(folder / "data" / "bounding_box_test"), "percentile", comparison)
+    add_openvino(folder / "model", "fp32", comparison)
+    with suppress(BadDevice):
+        add_openvino(folder / "model", "bf16", comparison)
     return folder / "model"
 
 

@@ -46,7 +46,7 @@ class OpenVinoEmbedder:
         batch_sizes: tuple[int, ...] = BATCH_SIZES,
         cpu: Set[str] | None = None,
     ) -> None:
-        """Compile the graph. precision: one of HINTS. threads: 0 takes one per core. cpu: the CPU's flags; None: as Linux tells them.
+        """Compile the graph. precision: one of HINTS. threads: 0 takes one per core. cpu: its flags; None: as Linux tells.
 
         Raises BadModelDirectory, and BadDevice where the CPU has not got the precision.
         """

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.api import evaluation, jobs, schemas, searching
+from app.api import evaluation, jobs, schemas, searching, upkeep
 from app.core.protocols import PROTOCOLS
 
 _MODEL = {"fingerprint": "onnx-fp32-3f9a61c2b07d4e85", "label": "demo model, trained on drawn people, not for real use"}
@@ -19,6 +19,8 @@ _COLLECTION = {
     "name": "lobby",
     "items": 852,
     "keep_crops": False,
+    "keep_days": 30,
+    "camera_keep_days": {"7": 7},
     "fingerprint": "onnx-fp32-3f9a61c2b07d4e85",
     "dim": 2048,
     "created_at": "2026-03-01T09:00:00Z",
@@ -131,6 +133,27 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         **_EVALUATION,
         "model": {**_MODEL, "variant": "onnx-fp32", "batch_size": None},
     },
+    upkeep.Receipt: {
+        "collection": "lobby",
+        "items": 12,
+        "erased_at": "2026-03-01T10:00:00.123456Z",
+        "audit": {"seq": 42, "hash": _ID},
+        "snapshots": ["20260301T090000Z-5f2c1e"],
+        "unreachable": [],
+        "recorded": True,
+    },
+    upkeep.RestoreIn: {"collection": "lobby", "as": "lobby-in-march"},
+    upkeep.SnapshotOut: {
+        "id": "20260301T090000Z-5f2c1e",
+        "path": "/srv/snapshots/20260301T090000Z-5f2c1e",
+        "created_at": "2026-03-01T09:00:00.123456Z",
+        "bytes": 9482240,
+        "sha256": _ID,
+        "audit_seq": 41,
+        "reachable": True,
+        "collections": {"lobby": 852},
+    },
+    upkeep.CheckOut: {"ok": True, "findings": [{"what": "vectors", "looked_at": 852, "faults": []}]},
     jobs.JobOut: {**_JOB, "result": {"protocols": {"instance": {"mAP": 0.983, "rank1": 0.996}}}},
     jobs.JobPage: {"jobs": [_JOB], "next_cursor": None},
 }

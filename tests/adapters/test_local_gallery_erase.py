@@ -3,11 +3,14 @@
 import json
 import random
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -140,6 +143,12 @@ def remains(directory: Path, secrets: Sequence[bytes], others: Sequence[bytes] =
     return found
 
 
+def sql(directory: Path, query: str) -> list[tuple[Any, ...]]:
+    """Asked of the database by another connection."""
+    with closing(sqlite3.connect(directory / "data" / FILE)) as db:
+        return db.execute(query).fetchall()
+
+
 def opened(directory: Path, plan: str = "exact", database: Callable[[Path], Database] = Database) -> LocalGallery:
     return LocalGallery(directory, database, plan=PLANS[plan], clock=lambda: NOON)
 
@@ -156,7 +165,8 @@ def test_no_byte_of_a_vector_a_picture_or_a_name_is_left(tmp_path: Path, plan: s
     gone = history.erase(where)
     assert remains(tmp_path, gone, history.known()) == []
     seqs = {seq for codes in IndexFiles(tmp_path / "data").read(1, DIM) for seq in codes.seqs.tolist()}
-    assert len(seqs) <= gallery.count("lobby") == len(history.there)
+    assert seqs <= {seq for (seq,) in sql(tmp_path, "select seq from item")}
+    assert gallery.count("lobby") == len(history.there)
     gallery.close()
     assert remains(tmp_path, gone, history.known()) == []
 
@@ -223,14 +233,45 @@ def test_an_erase_that_readers_hold_up_says_so_and_ends_when_it_is_asked_again(t
     gallery.close()
 
 
+class Held(Database):
+    """Waits before it writes tables anew."""
+
+    def __init__(self, path: Path) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+        super().__init__(path)
+
+    def rewrite(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        self.reached.set()
+        assert self.go.wait(60)
+        super().rewrite(work)
+
+
+def test_an_erase_that_is_at_work_ends_before_the_gallery_is_closed(tmp_path: Path) -> None:
+    held: list[Held] = []
+
+    def open_held(path: Path) -> Database:
+        held.append(Held(path))
+        return held[0]
+
+    gallery, receipts = opened(tmp_path / "data", database=open_held), list[int]()
+    History(gallery).live(1)
+    erase_it = threading.Thread(target=lambda: receipts.append(gallery.erase("lobby", ALL).items))
+    erase_it.start()
+    assert held[0].reached.wait(60)
+    close_it = threading.Thread(target=gallery.close)
+    close_it.start()
+    close_it.join(0.05)
+    assert close_it.is_alive()
+    held[0].go.set()
+    for thread in (erase_it, close_it):
+        thread.join()
+    assert receipts[0] > 0
+
+
 def test_tables_written_anew_are_as_they_were(tmp_path: Path) -> None:
     def schema() -> list[tuple[str, ...]]:
-        with sqlite3.connect(tmp_path / "data" / FILE) as db:
-            rows = db.execute(
-                "select type, name, tbl_name, coalesce(sql, '') from sqlite_schema order by 1, 2"
-            ).fetchall()
-        db.close()
-        return [(*names, sql.replace('"', "")) for *names, sql in rows]
+        rows = sql(tmp_path, "select type, name, tbl_name, coalesce(sql, '') from sqlite_schema order by 1, 2")
+        return [(*names, made.replace('"', "")) for *names, made in rows]
 
     gallery = opened(tmp_path / "data")
     history = History(gallery)
@@ -254,10 +295,8 @@ def test_a_place_that_a_vector_or_a_picture_left_is_taken_by_the_next(tmp_path: 
     history.live(5)
 
     def slots() -> tuple[int, int]:
-        with sqlite3.connect(tmp_path / "data" / FILE) as db:
-            row: tuple[int, int] = db.execute("select count(*), sum(free) from slot").fetchone()
-        db.close()
-        return row
+        ((count, free),) = sql(tmp_path, "select count(*), sum(free) from slot")
+        return count, free
 
     count, free = slots()
     assert count - free == 2 * len(history.there)

@@ -72,7 +72,7 @@ def test_what_is_done_to_them_then_is_done_as_to_any_other(directory: Path) -> N
     gallery.upsert("lobby", [Item("i2", "new", "p1")], UNITS[[6]], [CROPS[6]])
     gallery.upsert("lobby", [Item("i8", "new")], UNITS[[6]], [CROPS[0]])
     (matches,) = gallery.search("lobby", UNITS[[6]], 2, Filter())
-    assert [match.item.id for match in matches] == ["i2", "i8"]  # each in its place: seventh is behind all that ever came
+    assert [match.item.id for match in matches] == ["i2", "i8"]
     assert np.array_equal(gallery.crop("lobby", "i2"), CROPS[6])  # type: ignore[arg-type]
     assert gallery.erase("lobby", Filter(ids=frozenset({"i6"}))).items == 1
     gallery.close()
@@ -80,7 +80,7 @@ def test_what_is_done_to_them_then_is_done_as_to_any_other(directory: Path) -> N
     assert UNITS[5].tobytes() not in content
     assert b"sha-6" not in content
     with sqlite3.connect(directory / FILE) as db:
-        assert db.execute("select min(seq), max(seq) from item").fetchone() == (2, 8)
+        assert db.execute("select count(*) from item where seq <= 7").fetchone() == (2,)  # 7 was somebody else's
         assert db.execute("pragma integrity_check").fetchall() == [("ok",)]
         assert db.execute("pragma foreign_key_check").fetchall() == []
     db.close()

@@ -111,16 +111,18 @@ def test_a_folder_that_cannot_be_made_is_named(gallery: LocalGallery, folder: Pa
 
 
 def test_what_a_killed_process_left_is_cleared_away_and_another_gallery_s_is_not(
-    gallery: LocalGallery, folder: Path
+    gallery: LocalGallery, folder: Path, tmp_path: Path
 ) -> None:
     snapshot = taken(gallery)
     own = folder / hidden(gallery, folder)
     other = folder / ".20260301T100000Z-aaaaaa.00000000.partial"
-    for left in (own, other):
+    workshop = own.with_suffix(".restoring")
+    for left in (own, workshop, other):
         left.mkdir()
         (left / FILE).write_bytes(b"half")
-    again = taken(gallery)
-    assert {path.name for path in folder.iterdir()} == {snapshot.id, again.id, other.name, LOG}
+    gallery.close()
+    with closing(opened(tmp_path / "data")):
+        assert {path.name for path in folder.iterdir()} == {snapshot.id, other.name, LOG}
 
 
 def hidden(gallery: LocalGallery, folder: Path) -> str:

@@ -23,6 +23,33 @@ def onnx(request: pytest.FixtureRequest) -> Embedder:
     return OnnxEmbedder(directory.artefact("onnx-fp32"), variant.fingerprint, directory.manifest.dim, threads=1)
 
 
+def openvino(variant: str) -> Callable[[pytest.FixtureRequest], Embedder]:
+    """The tiny network on OpenVINO, in the variant's precision; skipped on a CPU that has not got it."""
+
+    def open_it(request: pytest.FixtureRequest) -> Embedder:
+        from app.adapters.model_directory import ModelDirectory
+        from app.adapters.openvino import open_variant
+
+        path: Path = request.getfixturevalue("fast_model_directory")
+        directory = ModelDirectory.open(path)
+        if variant not in directory.manifest.variants:
+            pytest.skip("this CPU does not compute in bfloat16")
+        return open_variant(directory, variant, threads=1)
+
+    return open_it
+
+
+def int8(request: pytest.FixtureRequest) -> Embedder:
+    """The tiny network in eight bits on ONNX Runtime."""
+    from app.adapters.model_directory import ModelDirectory
+    from app.adapters.onnx import OnnxEmbedder
+
+    path: Path = request.getfixturevalue("fast_model_directory")
+    directory = ModelDirectory.open(path)
+    variant = directory.manifest.variant("onnx-int8")
+    return OnnxEmbedder(directory.artefact("onnx-int8"), variant.fingerprint, directory.manifest.dim, threads=1)
+
+
 def ascend(variant: str, *sizes: int, generation: str = "new") -> Callable[[pytest.FixtureRequest], Embedder]:
     """OMs of the tiny network on the stand-in NPU, in a worker process."""
 
@@ -49,6 +76,9 @@ def worker(request: pytest.FixtureRequest) -> Embedder:
 EMBEDDERS: dict[str, Callable[[pytest.FixtureRequest], Embedder]] = {
     "memory": lambda request: MemoryEmbedder(),
     "onnx": onnx,
+    "onnx, int8": int8,
+    "openvino, float32": openvino("openvino-fp32"),
+    "openvino, bfloat16": openvino("openvino-bf16"),
     "worker": worker,
     "ascend": ascend("om-fp16"),
     "ascend, older aclruntime": ascend("om-fp16", generation="old"),
@@ -80,8 +110,10 @@ STORES: dict[str, Callable[[Path, Clock], Store]] = {
 
 @pytest.fixture
 def rounding(request: pytest.FixtureRequest) -> float:
-    """How far two ways to the same vector may lie apart, relative to its largest number: float32's sums, or float16's."""
-    return 1e-2 if "ascend" in request.node.callspec.params["open_embedder"] else 1e-5
+    """How far two ways to the same vector may lie apart, relative to its largest number: float32's sums, or those of fewer
+    bits, where what is near the middle between two numbers may be rounded either way."""
+    kind: str = request.node.callspec.params["open_embedder"]
+    return 1e-2 if any(fewer in kind for fewer in ("ascend", "int8", "bfloat16")) else 1e-5
 
 
 @pytest.fixture(params=EMBEDDERS)

@@ -31,6 +31,7 @@ def test_a_device_that_pads_charges_the_next_size() -> None:
 def test_a_device_that_takes_any_size_is_charged_in_between() -> None:
     costs = Costs({2: 10.0, 4: 16.0, 8: 20.0}, pads=False)
     assert [costs.ms(crops) for crops in (1, 2, 3, 5, 8)] == [10, 10, 13, 17, 20]
+    assert costs.ms(16) == 40  # more than it takes at once: in proportion
     assert list(costs.pieces) == list(range(1, 9))
 
 

@@ -4,8 +4,12 @@ from typing import Any
 import pytest
 
 from app.core.manifest import (
+    GOLDEN_COSINE,
+    Agreement,
     Artefact,
     Checkpoint,
+    Figures,
+    Interval95,
     ModelManifest,
     Preprocessing,
     Tensor,
@@ -63,6 +67,35 @@ def test_the_files_of_a_model_are_its_artefacts_and_the_golden_crops() -> None:
     assert [artefact.file for artefact in example().files()] == ["model.onnx", "golden.npz"]
 
 
+def int8(cosine_mean: float) -> ModelManifest:
+    """The example with a variant that has golden vectors of its own and agrees so far with fp32."""
+    figures = Figures(mAP=0.5, rank1=0.5, interval95=Interval95(mAP=(0.4, 0.6), rank1=(0.4, 0.6)))
+    agreement = Agreement(
+        data="drawn people", queries=2, gallery=3, crops_sha256=SHA, cosine_min=0.9, cosine_mean=cosine_mean,
+        same_nearest=1.0, fp32=figures, variant=figures, change=figures,
+    )  # fmt: skip
+    own = Artefact(file="golden_int8.npz", sha256=SHA, size_bytes=9)
+    variant = Variant(
+        fingerprint="onnx-int8-1", precision="int8", runtime="onnxruntime", agreement=agreement, golden=own
+    )
+    return example(variants={**example().variants, "onnx-int8": variant})
+
+
+def test_a_variants_own_golden_vectors_are_a_file_of_the_model() -> None:
+    assert [artefact.file for artefact in int8(0.99).files()] == ["model.onnx", "golden.npz", "golden_int8.npz"]
+    assert parse_manifest(int8(0.99).to_json()) == int8(0.99)
+
+
+@pytest.mark.parametrize(
+    ("mean", "needed"),
+    # A fourth of the way from 1, which is half the angle; never less than what is asked of every variant.
+    [(0.998, 0.9995), (0.9992, 0.9998), (0.99, GOLDEN_COSINE)],
+)
+def test_golden_crops_may_turn_half_as_far_as_their_variant_is_from_fp32(mean: float, needed: float) -> None:
+    assert int8(mean).golden_cosine("onnx-int8") == pytest.approx(needed)
+    assert int8(mean).golden_cosine("onnx-fp32") == GOLDEN_COSINE
+
+
 def test_a_variant_is_found_by_name_and_a_missing_one_is_told_which_there_are() -> None:
     assert example().variant("onnx-fp32").precision == "fp32"
     with pytest.raises(BadModelDirectory) as refusal:
@@ -111,8 +144,10 @@ def test_a_fingerprint_names_its_variant_and_changes_with_everything_that_shapes
         fingerprint(SHA, Preprocessing(mean=(0.5, 0.5, 0.5)), "onnx-fp32"),
         fingerprint(SHA, Preprocessing(height=320), "onnx-fp32"),
         fingerprint(SHA, Preprocessing(), "onnx-int8"),
+        fingerprint(SHA, Preprocessing(), "onnx-int8", graph_sha256=SHA),
+        fingerprint(SHA, Preprocessing(), "onnx-int8", graph_sha256=SHA[::-1]),
     }
-    assert len(others | {first}) == 5
+    assert len(others | {first}) == 7
 
 
 def test_a_fingerprint_stays_what_it_was_or_every_stored_collection_is_lost() -> None:

@@ -58,6 +58,7 @@ from app.errors import NotReady, StorageFailed, UnknownCollection
 from app.ports import Floats
 
 Answer = TypeVar("Answer")
+_LEAVE_S = 10.0  # as long as the server waits for requests when it stops
 
 
 def _now() -> datetime:
@@ -128,7 +129,7 @@ class LocalGallery:
         except OSError as error:
             raise StorageFailed(f"the index files: {error.strerror or error}") from error
         self._views, self._deriving = views, None
-        self.upkeep.record_erasures()  # the process may have been killed behind an erase
+        self.upkeep.go_on()
         for name in views:
             self._keeper.changed(name)
 
@@ -266,11 +267,16 @@ class LocalGallery:
         return self._view(name).facts(self._keeper.pending(name))
 
     def close(self) -> None:
-        """As the port says."""
+        """As the port says. An erase, a check or a snapshot that is at work has ten seconds to end."""
         with self._closed:
-            self._keeper.close()
-            self._database.close()
-            self._lock.release()
+            ended = self.upkeep.turn.acquire(timeout=_LEAVE_S)
+            try:
+                self._keeper.close()
+                self._database.close()
+                self._lock.release()
+            finally:
+                if ended:
+                    self.upkeep.turn.release()
 
     def _write(self, work: Callable[[Writing], Answer], name: str | None = None, now: datetime | None = None) -> Answer:
         """A write; `name`: of the collection whose view it changes."""

@@ -145,6 +145,8 @@ class Keeper:
         self._amend(name, View.closed)
         view = self._view_of(name)
         parts = [(s, np.flatnonzero(s.alive)) for s in view.segments if not s.coded and s.closed]
+        if not parts:  # removed in this moment
+            return
         centres = [s.index.centre for s in view.segments if isinstance(s.index, CodeIndex)]
         centre = centres[0] if centres else _centre(parts)
         self._replace(name, parts, CodeIndex.of(self._breakable(_pieces(parts)), centre))

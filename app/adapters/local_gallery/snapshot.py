@@ -131,6 +131,11 @@ class Snapshots:
                 unreachable.append(snapshot.id)
         return Holders(tuple(holding), tuple(unreachable))
 
+    def clear_away(self) -> None:
+        """Remove what a process that was killed left unfinished: it may hold what is erased, and no receipt would name it."""
+        for left in self._folder.glob(self._hidden("*").replace(".partial", ".*")):
+            shutil.rmtree(left, ignore_errors=True)
+
     def record_erasures(self) -> bool | None:
         """Tell every folder with snapshots of all erasures; whether each knows them now. None: there is no snapshot."""
         with self._database.reading() as db:
@@ -184,10 +189,9 @@ class Snapshots:
 
     @contextmanager
     def _partial(self, snapshot_id: str) -> Iterator[Path]:
-        """A folder that is gone at the end, unless it got another name; so are those of processes that were killed."""
+        """A folder that is gone at the end, unless it got another name."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in self._folder.glob(self._hidden("*")):
-            shutil.rmtree(left, ignore_errors=True)
+        self.clear_away()
         partial = self._folder / self._hidden(snapshot_id)
         partial.mkdir(mode=0o700)
         try:

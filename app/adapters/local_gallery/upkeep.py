@@ -63,6 +63,11 @@ class LocalUpkeep:
         with self.turn:
             return check(self._database, self._directory, self._views, quick, stop)
 
+    def go_on(self) -> None:
+        """End what a process left that was killed: behind an erase, or in the middle of a snapshot or a restore."""
+        self._snapshots.clear_away()
+        self._snapshots.record_erasures()
+
     def record_erasures(self) -> bool | None:
         """See `Snapshots`."""
         return self._snapshots.record_erasures()
