@@ -17,7 +17,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run dev test lint types imports format lock clean
+.PHONY: help run dev test lint types imports format load rivals lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,13 @@ imports: .venv/.ready-dev  ## who may import whom (import-linter)
 format: .venv/.ready-dev  ## write the format that `make lint` asks for
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
+
+load: .venv/.ready-dev  ## load the service and draw its curves, or one scenario: ARGS=overload (docs/performance.md)
+	@mkdir -p build/load
+	@$(BIN)/python -m tests.load $(or $(ARGS),sweep --html build/load/sweep.html --json build/load/sweep.json)
+
+rivals: .venv/.ready-dev  ## measure the service beside LitServe and a plain FastAPI handler, in turn
+	@$(BIN)/python -m tests.load.rivals $(ARGS)
 
 # torch stays out of the locks, since its builds differ by machine; what it requires is in (group torch-requires).
 # The last two are the container images': model_build without the tests' tools, and what compiling aclruntime takes.

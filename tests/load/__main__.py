@@ -9,7 +9,7 @@ import typer
 
 from app.files import whole_file
 from tests.load.arrivals import Bounds
-from tests.load.bench import FP32, Bench
+from tests.load.bench import FP32, Bench, NoModel
 from tests.load.calls import Kind
 from tests.load.model import made_up_model
 from tests.load.report import Report
@@ -36,7 +36,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Of what is measured in turn.")] = 3,
     requests: Annotated[int, typer.Option(min=0, help="A run has at least so many,")] = 1000,
     seconds: Annotated[float, typer.Option(min=0.1, help="and lasts at least so long,")] = 20.0,
-    most_seconds: Annotated[float, typer.Option(min=0.1, help="but never longer.")] = 120.0,
+    most_seconds: Annotated[float, typer.Option(min=0.1, help="but never longer.")] = 240.0,
     deadline_ms: Annotated[float, typer.Option(min=1, help="Of overload and sweep.")] = 2000.0,
     overload_s: Annotated[float, typer.Option(min=0.1, help="How long three times the capacity is offered.")] = 60.0,
     rows: Annotated[int, typer.Option(min=0, help="Items in the gallery that is searched; 0: the scenario's own.")] = 0,
@@ -48,12 +48,13 @@ def main(
     html: HtmlFile = None,
 ) -> None:
     """Load the service and say what it does. Nothing is sent to another machine unless --yes-remote says so."""
+    require_plots(html)
     try:
         running = running_server(url, pid, yes_remote) if url else None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--url") from error
     bench = Bench(
-        model=model or (None if running else made_up_model()),
+        model=model or (None if running else made_up_model(variant)),
         variant=variant,
         threads=threads or cores(),
         bounds=Bounds(requests, seconds, most_seconds=most_seconds),
@@ -68,7 +69,17 @@ def main(
         pure_by=pure_by,
         running=running,
     )
-    deliver(asyncio.run(SCENARIOS[scenario](bench)), json, html)
+    try:
+        report = asyncio.run(SCENARIOS[scenario](bench))
+    except NoModel as error:
+        raise typer.BadParameter(str(error), param_hint="--model") from error
+    deliver(report, json, html)
+
+
+def require_plots(html: Path | None) -> None:
+    """Before an hour of measuring, not behind it."""
+    if html:
+        import tests.load.page  # noqa: F401
 
 
 def deliver(report: Report, json_file: Path | None, html_file: Path | None) -> None:

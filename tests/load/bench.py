@@ -19,6 +19,10 @@ from tests.load.servers import our_server
 FP32, INT8 = "onnx-fp32", "onnx-int8"
 
 
+class NoModel(Exception):
+    """The scenario measures the bare model too, and none is named."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """Options of the command, as the scenarios need them. running: measure this server instead of starting one."""
@@ -49,9 +53,9 @@ class Bench:
 
     @property
     def directory(self) -> Path:
-        """The model directory, of which some figures are shares. Raises ValueError where only an address was given."""
+        """The model directory, of which some figures are shares. Raises NoModel where only an address was given."""
         if self.model is None:
-            raise ValueError("this scenario measures the bare model too: name it with --model")
+            raise NoModel("this scenario measures the bare model too: name it with --model")
         return self.model
 
     async def pure(self, batch: int = 8) -> Pure:

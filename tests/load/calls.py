@@ -4,6 +4,7 @@ The crops are drawn by the demo's own program, 3 to 9 kB each. `stamped` gives a
 otherwise know it: an item's id is its content's hash, and the same crop twice adds nothing.
 """
 
+import itertools
 import random
 import secrets
 import struct
@@ -41,15 +42,15 @@ def drawn_jpegs() -> tuple[bytes, ...]:
 
 def calls_of(kind: Kind, jpegs: Sequence[bytes], deadline_ms: float | None = None) -> Calls:
     """Requests of a kind. deadline_ms: sent along as `X-Timeout-Ms`. What is indexed is new, here and to the server."""
-    run = secrets.randbits(63)
+    run, fresh = secrets.randbits(63), itertools.count()  # not the number: that begins anew with each run
     headers = {"Content-Type": _FORM} | ({"X-Timeout-Ms": f"{deadline_ms:.0f}"} if deadline_ms else {})
     forms = [form(jpeg) for jpeg in jpegs]
 
     def call(number: int) -> Call:
         match _kind(kind, number):
             case "index":
-                fresh = form(stamped(jpegs[number % len(jpegs)], number, run))
-                return Call(f"/v1/collections/{COLLECTION}/items", fresh, headers)
+                body = form(stamped(jpegs[number % len(jpegs)], next(fresh), run))
+                return Call(f"/v1/collections/{COLLECTION}/items", body, headers)
             case "search":
                 return Call(f"/v1/collections/{COLLECTION}/search?k=10", forms[number % len(forms)], headers)
             case _:

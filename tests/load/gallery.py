@@ -1,5 +1,6 @@
 """The collection that searches ask and index requests fill: made over HTTP, filled with a made-up crowd's vectors."""
 
+import asyncio
 import base64
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ _AT_ONCE = 250  # vectors a request: about 2.7 MB of base64 at 2048 numbers
 
 
 async def make_collection(target: Target, rows: int = 0) -> None:
-    """Make it where it is missing, and put so many vectors in."""
+    """Make it where it is missing, and put so many vectors in; returns when the server is done with its index."""
     async with aiohttp.ClientSession(target.url, raise_for_status=True) as session:
         async with session.get("/v1/model") as answer:
             model = await answer.json()
@@ -27,6 +28,13 @@ async def make_collection(target: Target, rows: int = 0) -> None:
             async with session.post(f"/v1/collections/{COLLECTION}/items", json=body, headers=lines) as answer:
                 if b'"refused"' in await answer.read():
                     raise RuntimeError("the server refused vectors of the made-up crowd")
+        while await _pending(session):  # it would take processor time from what is measured
+            await asyncio.sleep(0.2)
+
+
+async def _pending(session: aiohttp.ClientSession) -> bool:
+    async with session.get("/v1/stats") as answer:
+        return bool((await answer.json())["collections"][COLLECTION]["index"]["pending"])
 
 
 def _crowd(rows: int, dim: int) -> Iterator[list[dict[str, Any]]]:

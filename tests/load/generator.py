@@ -56,7 +56,7 @@ async def closed_loop(send: Send, calls: Calls, clients: int, bounds: Bounds) ->
     # Batches answer several at once. From the first answer to the first one after which a client stopped, both of them
     # the first of their batch, whole batches are counted; from then on fewer clients were at work.
     done = sorted(sample.done_s for sample in samples)
-    return Taken(tuple(samples), ((done[0], done[-clients]),))
+    return Taken(tuple(samples), ((done[0], done[-min(clients, len(done))]),))
 
 
 async def open_loop(

@@ -1,17 +1,16 @@
 """A report as one page of HTML, whole in its file: figures, curves, runs, stages, processes. It asks nobody for anything.
 
-The curves are pictures of their own on white, in data URLs; matplotlib draws them (extra `report`).
+The curves are pictures of their own, in data URLs.
 """
 
-import base64
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from app.cli import report as pages
 from app.cli.report.elements import NONE, add, section, table, written
 from app.files import whole_file
+from tests.load import plots
 from tests.load.report import Report
 from tests.load.run import Run
 
@@ -86,54 +85,14 @@ def _curves(main: Element, runs: Sequence[Run]) -> None:
         return
     part = section(main, "Against offered load", "Open loop: requests are due by the clock; latency counts from when.")
     beside = add(part, "div", class_="beside")
-    _plot(beside, "Latency of good answers: p50 whole, p99 dashed", _latency(runs))
-    _plot(beside, "Goodput; on the diagonal everything is answered in time", _goodput(runs))
+    _plot(beside, "Latency of good answers: p50 whole, p99 dashed", plots.latency(runs))
+    _plot(beside, "Goodput; on the diagonal everything is answered in time", plots.goodput(runs))
 
 
 def _plot(parent: Element, caption: str, url: str) -> None:
     figure = add(parent, "figure")
     add(figure, "img", src=url, alt=caption, style="max-width: 100%")
     add(figure, "figcaption", caption)
-
-
-def _latency(runs: Sequence[Run]) -> str:
-    def draw(axes: object, name: str, some: Sequence[Run]) -> None:
-        offered = [run.load.offered_per_s for run in some]
-        (line,) = axes.plot(offered, [run.latency_ms["p50"] for run in some], marker="o", label=name)  # type: ignore[attr-defined]
-        p99 = [run.latency_ms["p99"] for run in some]
-        axes.plot(offered, p99, marker="o", linestyle="--", color=line.get_color())  # type: ignore[attr-defined]
-        axes.set_yscale("log")  # type: ignore[attr-defined]
-
-    return _drawn(runs, "latency, ms", draw)
-
-
-def _goodput(runs: Sequence[Run]) -> str:
-    def draw(axes: object, name: str, some: Sequence[Run]) -> None:
-        offered = [run.load.offered_per_s for run in some]
-        axes.plot(offered, offered, color="0.8")  # type: ignore[attr-defined]
-        axes.plot(offered, [run.goodput_per_s for run in some], marker="o", label=name)  # type: ignore[attr-defined]
-
-    return _drawn(runs, "good answers in time a second", draw)
-
-
-def _drawn(runs: Sequence[Run], what: str, draw: Callable[[object, str, Sequence[Run]], None]) -> str:
-    """A curve for each server and kind, as a data URL."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    with rc_context({"svg.hashsalt": "reid", "text.parse_math": False, "font.size": 9}):
-        figure = Figure(figsize=(5.2, 3.4), layout="constrained")
-        axes = figure.add_subplot()
-        for name in dict.fromkeys((run.target, run.load.kind) for run in runs):
-            some = sorted((r for r in runs if (r.target, r.load.kind) == name), key=lambda r: r.load.offered_per_s)
-            draw(axes, ", ".join(name), some)
-        axes.set_xlabel("offered requests a second")
-        axes.set_ylabel(what)
-        axes.grid(color="0.9")
-        axes.legend(frameon=False)
-        data = io.BytesIO()
-        figure.savefig(data, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(data.getvalue()).decode()
 
 
 def _runs(main: Element, runs: Sequence[Run]) -> None:

@@ -91,7 +91,7 @@ def conditions(model: Path | None, variant: str, threads: int) -> dict[str, Any]
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "load_before": os.getloadavg()[0],
+        "load_average": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "model": label,
         "variant": variant,
@@ -108,7 +108,8 @@ def _row(run: Run) -> str:
 
 
 def _module() -> str:
-    return Path(sys.argv[0]).parent.as_posix().rpartition("tests/")[2].replace("/", ".").join(("tests.", ""))
+    """What was run with -m."""
+    return getattr(sys.modules["__main__"].__spec__, "parent", None) or "tests.load"
 
 
 def _processor() -> str:

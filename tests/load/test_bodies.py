@@ -46,6 +46,11 @@ def test_mixed_requests_are_searches_embeddings_and_new_items_in_that_order_of_n
     assert sum(counts) == 1000
 
 
+def test_what_is_indexed_is_new_however_often_a_number_comes() -> None:
+    calls = calls_of("index", drawn_jpegs())
+    assert len({calls(number).body for number in (0, 1, 0, 1)}) == 4
+
+
 def test_a_deadline_goes_along_as_a_header() -> None:
     assert calls_of("embeddings", drawn_jpegs(), deadline_ms=1500)(0).headers["X-Timeout-Ms"] == "1500"
     assert "X-Timeout-Ms" not in calls_of("embeddings", drawn_jpegs())(0).headers

@@ -10,23 +10,19 @@ from app.adapters.model_directory import ModelDirectory
 from app.adapters.onnx import OnnxEmbedder
 from app.core.preprocess import decode
 from tests.load.calls import drawn_jpegs, form_call
-from tests.load.rivals.network import ONNX, THREADS
+from tests.load.rivals.network import Network
 from tests.load.rivals.phases import NEIGHBOUR, OPEN, Rounds, check_equal
 from tests.load.rivals.plain import create_app
 from tests.load.run import Load, Run
 from tests.load.samples import Sample, Taken
 
 
-def test_the_plain_handler_gives_the_vectors_that_our_embedder_gives(
-    tiny_model_directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plain_handler_gives_the_vectors_that_our_embedder_gives(tiny_model_directory: Path) -> None:
     directory = ModelDirectory.open(tiny_model_directory)
     onnx = directory.artefact("onnx-fp32")
-    monkeypatch.setenv(ONNX, str(onnx))
-    monkeypatch.setenv(THREADS, "1")
     jpeg = drawn_jpegs()[0]
     call = form_call("/v1/embeddings", jpeg)
-    with TestClient(create_app()) as client:
+    with TestClient(create_app(Network(str(onnx), threads=1))) as client:
         answer = client.post(call.path, content=call.body, headers=dict(call.headers))
     embedder = OnnxEmbedder(onnx, "ours", directory.manifest.dim, threads=1)
     raw = embedder.embed(decode(jpeg, "crop")[None])[0]

@@ -1,6 +1,7 @@
 """`python -m tests.load.rivals`: ours, LitServe and a plain handler in turn, several rounds, and the ratios."""
 
 import asyncio
+import sys
 from collections import deque
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import typer
 
 from app.adapters.model_directory import ModelDirectory
-from tests.load.__main__ import HtmlFile, JsonFile, deliver
+from tests.load.__main__ import HtmlFile, JsonFile, deliver, require_plots
 from tests.load.arrivals import Bounds
 from tests.load.bare import pure
 from tests.load.bench import FP32
@@ -56,10 +57,9 @@ def main(
     html: HtmlFile = None,
 ) -> None:
     """Measure the service beside its rivals. The rounds of a run are pooled: three of 350 requests give a p99 of 1,050."""
-    import sys
-
+    require_plots(html)
     contest = Contest(
-        model or made_up_model(),
+        model or made_up_model(variant),
         variant,
         threads or cores(),
         tuple(int(part) for part in clients.split(",")),

@@ -15,7 +15,7 @@ class ReidApi(litserve.LitAPI):  # type: ignore[misc]  # hence of unknown type
     """Its six steps."""
 
     def setup(self, device: str) -> None:
-        self.network = Network()
+        self.network = Network.told()
 
     def decode_request(self, request: Request) -> Crop:  # the annotation makes it a form
         return crop_of(request["image"])

@@ -18,13 +18,18 @@ ONNX, THREADS, PORT = "RIVAL_ONNX", "RIVAL_THREADS", "RIVAL_PORT"  # how a rival
 class Network:
     """ONNX Runtime as its documentation opens it: all defaults but the number of threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, onnx: str, threads: int) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        options.intra_op_num_threads = int(os.environ[THREADS])
-        self._session = ort.InferenceSession(os.environ[ONNX], options, providers=["CPUExecutionProvider"])
+        options.intra_op_num_threads = threads
+        self._session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
+
+    @classmethod
+    def told(cls) -> "Network":
+        """By the environment of a rival's process."""
+        return cls(os.environ[ONNX], int(os.environ[THREADS]))
 
     def vectors(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Unit vectors float32 [n, dim] of uint8 [n, 256, 128, 3]."""

@@ -29,7 +29,9 @@ async def go_through(target: Target, pure_per_s: float, clients: Sequence[int], 
     offered = Load("embeddings", offered_per_s=OPEN_SHARE * pure_per_s)
     done[OPEN] = await measure(target, offered, calls, bounds, seed)
     with busy_neighbour() as pid:
-        done[NEIGHBOUR] = await measure(target, Load("embeddings", 8), calls, bounds, neighbours=(pid,))
+        done[NEIGHBOUR] = await measure(
+            target, Load("embeddings beside a busy process", 8), calls, bounds, neighbours=(pid,)
+        )
     return done
 
 

@@ -9,9 +9,8 @@ from fastapi import FastAPI, File, UploadFile
 from tests.load.rivals.network import PORT, ROUTE, Network, answer_of, crop_of
 
 
-def create_app() -> FastAPI:
+def create_app(network: Network) -> FastAPI:
     """With one route, and one that says it is ready."""
-    network = Network()
     app = FastAPI()
 
     @app.get("/health")
@@ -26,4 +25,4 @@ def create_app() -> FastAPI:
 
 
 if __name__ == "__main__":
-    uvicorn.run(create_app(), port=int(os.environ[PORT]), log_level="warning")
+    uvicorn.run(create_app(Network.told()), port=int(os.environ[PORT]), log_level="warning")

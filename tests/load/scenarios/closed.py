@@ -66,6 +66,8 @@ async def one_client(bench: Bench) -> Report:
 async def memory(bench: Bench) -> Report:
     """Resident memory of the server's processes after 1,000 requests of eight clients."""
     async with bench.server() as target:
+        if bench.kind != "embeddings":
+            await make_collection(target, bench.rows)
         run = bench.done(await _closed(bench, target, bench.kind, 8))
     used = run.usages[-1].memory(SERVER)
     asked = bench.asked({FP32: 480, INT8: 260})

@@ -3,7 +3,7 @@
 from tests.load.arrivals import Bounds
 from tests.load.bench import Bench
 from tests.load.calls import calls_of, drawn_jpegs
-from tests.load.gallery import make_collection
+from tests.load.gallery import DUKE_ROWS, make_collection
 from tests.load.report import Figure, Report
 from tests.load.run import Load, Run, Target, measure, warm_up
 
@@ -60,4 +60,5 @@ async def _capacity(bench: Bench, target: Target) -> Run:
 
 async def _prepare(bench: Bench, target: Target) -> None:
     if bench.kind != "embeddings":
-        await make_collection(target, bench.rows)
+        asked = bench.kind != "index"  # an index request needs nothing to be there
+        await make_collection(target, (bench.rows or DUKE_ROWS) if asked else 0)
