@@ -204,7 +204,7 @@ class Client:
     async def embed(self, images: Sequence[tuple[str, bytes]]) -> tuple[bytes, bytes, Json]:
         """Unit vectors and raw norms of pictures as little-endian float32 bytes, and the whole answer."""
         files = [("image", image) for image in images]
-        headers = {"Accept": "application/vnd.reid.base64+json"}
+        headers = {"Accept": "application/vnd.reid.base64+json", "X-Timeout-Ms": str(round(_PATIENCE_S * 1000))}
         answer = await self._json("POST", "/v1/embeddings", files=files, headers=headers)
         return base64.b64decode(answer["vectors"]), base64.b64decode(answer["norms"]), answer
 

@@ -234,7 +234,8 @@ async def open_variant(
     try:
         golden = directory.golden(variant)
         prove = GoldenProof(golden.crops, golden.vectors, golden.cosine)
-        engine = Engine(devices(directory, chosen), settings.max_waiting, prove=prove)
+        call_s = settings.device_timeout_s + GRACE_S
+        engine = Engine(devices(directory, chosen), settings.max_waiting, prove=prove, call_s=call_s)
     except SetupError as error:
         raise BadField("variant", str(error)) from error
     try:

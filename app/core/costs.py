@@ -61,8 +61,10 @@ class Costs:
         return self.best / self.batch_ms[self.best]
 
     def ms(self, crops: int) -> float:
-        """What a launch of so many crops costs, 1 up to the largest batch size."""
+        """What a launch of so many crops costs; beyond the largest batch size in proportion."""
         sizes = list(self.batch_ms)
+        if crops > sizes[-1]:
+            return self.batch_ms[sizes[-1]] * crops / sizes[-1]
         at = bisect_left(sizes, crops)
         above = self.batch_ms[sizes[at]]
         if self.pads or at == 0 or sizes[at] == crops:
@@ -73,8 +75,8 @@ class Costs:
     def seen(self, crops: int, ms: float) -> "Costs":
         """The table after a launch of so many crops took so long."""
         sizes = list(self.batch_ms)
-        at = bisect_left(sizes, crops)
-        ran = {sizes[at]} if self.pads or at == 0 or sizes[at] == crops else {sizes[at - 1], sizes[at]}
+        at = min(bisect_left(sizes, crops), len(sizes) - 1)
+        ran = {sizes[at]} if self.pads or at == 0 or sizes[at] <= crops else {sizes[at - 1], sizes[at]}
         off = min(_FAR, max(1 / _FAR, ms / self.ms(crops)))  # how much slower than expected
         pace = {size: self.pace.get(size, 1.0) for size in sizes}
         pace |= {size: pace[size] * (1 + _LEARNT * (off - 1)) for size in ran}

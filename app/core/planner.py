@@ -15,7 +15,7 @@ from app.core.costs import Costs
 __all__ = [
     "BULK_SHARE", "QUIET_S", "Costs", "Launch", "Waiting", "expected_ms", "largest_piece", "next_launch", "owed_after",
 ]  # fmt: skip
-BULK_SHARE = 0.03  # of the crops launched while both wait: an import goes on; at 90 % load 5 % may double the others' p99
+BULK_SHARE = 0.03  # of the crops launched while both wait: an import goes on; 5 % may double p99 at 90 % load
 QUIET_S = 1.0  # without an interactive crop for so long, bulk may fill a device with launches of its best size
 
 

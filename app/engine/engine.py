@@ -69,6 +69,7 @@ class Engine:
         self._room = asyncio.Event()  # a patient caller may look again
         self._ending = asyncio.Event()  # no lane need pause any longer
         self._up = asyncio.Event()  # see `started`
+        self._proven = asyncio.Event()  # every device has had its chance
         self._serving: list[asyncio.Task[None]] = []
         self._opened, self._proving = False, 0
 
@@ -102,8 +103,8 @@ class Engine:
                 raise failure
 
     async def start(self) -> None:
-        """Prove the devices and serve the queue. Returns once one serves, or all have failed to: how each did stands in
-        `lanes`; those lost are tried again.
+        """Prove the devices; each serves the queue from then on, and waits for no other. Returns when all had their chance:
+        how each did stands in `lanes`; those lost are tried again.
 
         Opens them first where that was not done. Raises what `open` raises.
         """
@@ -111,7 +112,7 @@ class Engine:
             await self.open()
         self._proving = len(self.lanes)
         self._serving = [asyncio.create_task(self._prove(lane), name=f"lane {lane.name}") for lane in self.lanes]
-        await self._up.wait()
+        await self._proven.wait()
 
     def require_room(self, crops: int, due: float = inf) -> None:
         """Refuse so many interactive crops now, before anything is spent on them, where they cannot be done by `due`.
@@ -186,12 +187,10 @@ class Engine:
 
     def _leave(self, waiters: Sequence[Waiter], why: Why) -> None:
         """Those that are answered have left already; the places of the others are free at once."""
-        gone = [waiter for waiter in waiters if waiter.answer.cancel() or waiter.answer.cancelled()]
-        if not gone:
-            return
-        self._queue.forget(self._now())
-        self._room.set()
-        self._drop(why, sum(not waiter.riding for waiter in gone))
+        if gone := [waiter for waiter in waiters if waiter.answer.cancel() or waiter.answer.cancelled()]:
+            self._queue.forget(self._now())
+            self._room.set()
+            self._drop(why, sum(not waiter.riding for waiter in gone))
 
     def _refuse(self, crops: int, sentence: str, wait_s: float) -> None:
         self._drop("refused", crops)
@@ -215,7 +214,9 @@ class Engine:
     async def _prove(self, lane: Lane) -> None:
         await lane.prove()
         self._proving -= 1
-        if lane.ready or not self._proving:
+        if not self._proving:
+            self._proven.set()
+        if lane.ready or self._proven.is_set():
             self._up.set()
         await self._serve(lane)
 

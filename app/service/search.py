@@ -98,7 +98,7 @@ class Search:
     async def many(self, collection: str, queries: Sequence[Query], stages: Stages) -> list[Found | ReidError]:
         """What each query finds, or its own refusal."""
         await self._galleries.usable(collection)
-        parts = [Stages() for _ in queries]
+        parts = [stages.part() for _ in queries]
         work = (self.one(collection, query, part) for query, part in zip(queries, parts, strict=True))
         answers = await asyncio.gather(*work, return_exceptions=True)
         stages.side_by_side(parts)

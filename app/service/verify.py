@@ -85,7 +85,7 @@ class Verify:
         _require_two_sides(pair)
         if pair.collection is not None:
             await self._galleries.usable(pair.collection)
-        parts = (Stages(), Stages())
+        parts = (stages.part(), stages.part())
         work = (self._side(crops, pair, part) for crops, part in zip((pair.a, pair.b), parts, strict=True))
         (one, a), (other, b) = await asyncio.gather(*work)
         stages.side_by_side(parts)

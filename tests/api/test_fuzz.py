@@ -29,6 +29,8 @@ def test_made_up_requests_meet_no_fault(
         "1",
         "--checks",
         CHECKS,
+        "--header",
+        "X-Timeout-Ms: 60000",  # one of a millisecond is answered 504, as it should be
     ]
     # In a folder of its own: it writes a cache.
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=110, check=False)

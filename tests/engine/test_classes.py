@@ -94,8 +94,6 @@ async def test_devices_that_are_idle_share_what_comes() -> None:
 
     engine = Engine([Device("a", Meeting), Device("b", Meeting)], prove=as_in_the_guide)
     await engine.start()
-    while not all(lane.ready for lane in engine.lanes):  # the start returns once one of them is
-        await asyncio.sleep(0)
     await engine.embed([crop(value) for value in range(8)])
     assert sizes == [4, 4]
     await engine.close()
@@ -119,8 +117,6 @@ async def test_bulk_that_fills_its_room_keeps_nobody_else_out() -> None:
 async def test_each_device_learns_its_own_costs() -> None:
     engine = Engine([Device("a", MemoryEmbedder), Device("b", MemoryEmbedder)], prove=as_in_the_guide)
     await engine.start()
-    while not all(lane.ready for lane in engine.lanes):
-        await asyncio.sleep(0)
     before = [lane.costs for lane in engine.lanes]
     await engine.lanes[0].embed([crop(1)])
     assert engine.lanes[0].costs != before[0]

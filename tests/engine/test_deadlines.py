@@ -127,7 +127,7 @@ async def test_of_a_request_that_is_too_late_the_crops_that_still_wait_leave() -
     await engine.close()
 
 
-async def test_when_far_more_comes_than_can_be_done_the_rest_is_told_at_once_and_the_accepted_are_all_answered() -> None:
+async def test_when_far_more_comes_than_can_be_done_the_rest_is_told_at_once_and_the_accepted_are_answered() -> None:
     device, recorder = Held(), Recorder()
     engine = on(device, prove=slow, observer=recorder)
     await engine.start()

@@ -14,7 +14,7 @@ from app.service.readiness import Readiness
 from tests.engine.devices import Held, begun, crop, queued
 
 pytestmark = pytest.mark.anyio
-PATIENCE_S = 0.05
+PATIENCE_S = 0.5  # far more than a batch of a device here takes, on a busy machine too
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def test_who_waits_for_a_device_that_hangs_is_told_and_the_device_comes_ba
     waiting = asyncio.create_task(engine.embed([crop(1)]))
     await queued(engine, 1)
     for task in (riding, waiting):
-        with pytest.raises(DeviceFailed, match=r"cpu has not embedded 1 crops within 0\.05 s, and hangs"):
+        with pytest.raises(DeviceFailed, match=r"cpu has not embedded 1 crops within 0\.5 s, and hangs"):
             await task
     assert engine.lanes[0].state == "hanging"
     state = Readiness(engine, lambda: None)
@@ -56,7 +56,6 @@ async def test_other_devices_go_on() -> None:
     device = Held()
     engine = Engine([Device("a", lambda: device), Device("b", MemoryEmbedder)], call_s=PATIENCE_S)
     await engine.start()
-    await until(lambda: all(lane.ready for lane in engine.lanes))
     answers = await asyncio.gather(*(engine.embed([crop(value)]) for value in range(2)), return_exceptions=True)
     assert {type(answer) for answer in answers} == {DeviceLost, list}  # of two idle devices each took one
     assert engine.lanes[0].state == "hanging"
@@ -89,9 +88,11 @@ async def test_one_that_is_long_about_its_warm_up_keeps_no_other_from_serving() 
         return Proof({8: 1.0})
 
     engine = Engine([Device("a", Held), Device("b", MemoryEmbedder)], prove=prove)
-    await engine.start()
+    starting = asyncio.create_task(engine.start())
+    await until(lambda: engine.started)
     assert [lane.state for lane in engine.lanes] == ["starting", "ready"]
     assert len(await engine.embed([crop(1)])) == 1
     leave.set()
-    await until(lambda: engine.lanes[0].ready)
+    await starting
+    assert engine.lanes[0].ready
     await engine.close()

@@ -75,13 +75,14 @@ async def _collections(service: Service) -> dict[str, Any]:
 
 
 def _devices(service: Service) -> dict[str, Any]:
-    """How each device is, and what it showed when it was last proven."""
+    """How each device is, what it showed when it was last proven, and what its batches cost lately."""
     return {
         lane.name: {
             "state": lane.state,
             "detail": lane.sentence,
             "restarts": lane.restarts,
             "batch_ms": lane.proof.batch_ms if lane.proof else {},
+            "batch_ms_now": lane.costs.batch_ms if lane.proof else {},
             "golden_cosine": lane.proof.golden_cosine if lane.proof else None,
         }
         for lane in service.engine.lanes
