@@ -45,18 +45,13 @@ def measure(
 ) -> Agreement:
     """Embed every example with both and compare. beat: told the name of each. Pictures that are none are left out.
 
-    Raises BadInput where no query has a crop of its person that counts.
+    Raises BadInput where no query has a crop of its person that counts, VerificationFailed for vectors that are no numbers.
     """
-    hashed, kept, found = hashlib.sha256(), list[Example](), (list[Floats](), list[Floats]())
-    decoded = _decode(examples, beat)
-    while some := list(islice(decoded, BATCH)):
-        crops = [crop for _, crop in some]
-        kept.extend(example for example, _ in some)
-        for crop in crops:
-            hashed.update(crop.tobytes())
-        for embedder, rows in zip((reference, variant), found, strict=True):
-            rows.append(embedder.embed(crops))
-    vectors = [np.concatenate(rows) for rows in found]
+    kept, vectors, crops_sha256 = _embed((reference, variant), examples, beat)
+    if not kept:
+        raise BadInput(f"no picture of {data} could be embedded")
+    if not all(np.isfinite(of_one).all() for of_one in vectors):
+        raise VerificationFailed(f"a vector of a crop of {data} is not finite")
     cosines = (unit(vectors[0]) * unit(vectors[1])).sum(axis=1)
     sides = [_sides(kept, of_one) for of_one in vectors]
     results = [evaluate(side.query, side.gallery, ["instance"])["instance"] for side in sides]
@@ -66,7 +61,7 @@ def measure(
         data=data,
         queries=results[0].report.valid_queries,
         gallery=results[0].report.gallery,
-        crops_sha256=hashed.hexdigest(),
+        crops_sha256=crops_sha256,
         cosine_min=float(cosines.min()),
         cosine_mean=float(cosines.mean()),
         same_nearest=_same_nearest(sides[0], sides[1]),
@@ -87,6 +82,22 @@ def check(name: str, found: Agreement, bounds: Bounds) -> None:
     if wrong:
         measured = f"{found.queries} queries, {found.gallery} gallery crops of {found.data}"
         raise VerificationFailed(f"{name} is not written: {', '.join(wrong)}; measured with {measured}")
+
+
+def _embed(
+    embedders: Sequence[Embedder], examples: Sequence[Example], beat: Say
+) -> tuple[list[Example], list[Floats], str]:
+    """The examples that are pictures, each embedder's vectors of them, and a hash over them as the network sees them."""
+    hashed, kept, found = hashlib.sha256(), list[Example](), [list[Floats]() for _ in embedders]
+    decoded = _decode(examples, beat)
+    while some := list(islice(decoded, BATCH)):
+        crops = [crop for _, crop in some]
+        kept.extend(example for example, _ in some)
+        for crop in crops:
+            hashed.update(crop.tobytes())
+        for embedder, rows in zip(embedders, found, strict=True):
+            rows.append(embedder.embed(crops))
+    return kept, [np.concatenate(rows) for rows in found if rows], hashed.hexdigest()
 
 
 def _decode(examples: Sequence[Example], beat: Say) -> Iterator[tuple[Example, Crop]]:

@@ -35,9 +35,9 @@ Method = Literal["percentile", "minmax"]
 PERCENTILE = 99.999  # ONNX Runtime's own. 99.99 cut the demo model's ranges so that the lowest cosine fell by 0.02
 OPSET = 13  # the first whose DequantizeLinear takes a scale for each channel
 QUANTIZED = ("Conv", "Relu", "Add", "MaxPool")
-# Crops at a time: the tools keep what every layer gave for them, 60 MB a crop at the published network's size.
+# Crops at a time: the tools keep what every layer gave for them, 74 MiB a crop at the published network's size.
 STRIDE = 8
-FEWEST, MOST = 2 * STRIDE, 256  # fewer show no ranges; the ranges of more are the same
+FEWEST, MOST = 2 * STRIDE, 256  # the demo model's mean cosine: 0.9973 with ranges told from 64 crops, 0.9974 from 256
 # Key and value by which the tools know a graph that needs none of their folding: `export` has done it.
 PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 

@@ -1,14 +1,14 @@
 """What `reid doctor` tells of a model directory's variants: how fast each runs on this machine, and what it costs."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import numpy as np
 
 from app.adapters.model_directory import ModelDirectory
-from app.core.manifest import ACLRUNTIME, Agreement
+from app.core.manifest import ACLRUNTIME, ONNX_FP32, Agreement
 from app.core.preprocess import Crop
 from app.errors import BadDevice, ReidError
 from app.ports import Embedder
@@ -17,7 +17,7 @@ from app.wiring import devices
 
 BATCH = 8  # what a CPU's variants gain from a batch they have gained by then
 # The best of some rounds, in which all take their turns: a neighbour on the machine can only make a run longer.
-ROUNDS = 3
+ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,21 @@ def tell_variants(settings: Settings) -> Iterator[Told]:
                 absent[name] = f"not measured: {error}"
         rates = measure(embedders, directory.golden().crops)
     for name in others:
-        cost = _cost(described[name].agreement)
+        cost = "fp32 itself" if name == ONNX_FP32 else _cost(described[name].agreement)
         yield Told(name, absent.get(name) or f"{_speed(rates, name, served)}; {cost}; REID_VARIANT={name} serves it")
 
 
-def measure(embedders: Mapping[str, Embedder], crops: Crop) -> dict[str, float]:
+def measure(
+    embedders: Mapping[str, Embedder], crops: Crop, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Crops a second of each in batches of BATCH."""
     batch, best = np.resize(crops, (BATCH, *crops.shape[1:])), dict[str, float]()
     for turn in range(ROUNDS + 1):
         for name, embedder in embedders.items():
-            started = time.perf_counter()
+            started = clock()
             embedder.embed(batch)
             if turn:  # the first run allocates
-                best[name] = max(best.get(name, 0.0), BATCH / (time.perf_counter() - started))
+                best[name] = max(best.get(name, 0.0), BATCH / (clock() - started))
     return best
 
 

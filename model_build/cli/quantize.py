@@ -97,14 +97,15 @@ def _comparison(labelled: Path | None, pattern: str, max_loss: float) -> "Compar
 def _print(made: str, agreement: Agreement) -> None:
     typer.echo(made)
     typer.echo(
-        f"cosine to fp32 at least {agreement.cosine_min:.4f}, {agreement.cosine_mean:.4f} in the mean; the nearest crop is "
-        f"fp32's for {agreement.same_nearest * 100:.1f} % of {agreement.queries} queries ({agreement.data})"
+        f"cosine to fp32 at least {agreement.cosine_min:.4f}, {agreement.cosine_mean:.4f} in the mean; for "
+        f"{agreement.same_nearest * 100:.1f} % of the queries the nearest crop of another camera is the same one"
     )
     table = Table("", "mAP %", "95 %", "rank-1 %", "95 %", box=None, pad_edge=False)
     rows = {"fp32": agreement.fp32, "variant": agreement.variant, "change": agreement.change}
     for name, figures in rows.items():
         table.add_row(name, *_cells(figures))
     Console().print(table)
+    typer.echo(f"{agreement.queries} queries, {agreement.gallery} gallery crops of {agreement.data}, protocol instance")
 
 
 def _cells(figures: Figures) -> list[str]:

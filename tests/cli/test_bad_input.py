@@ -83,6 +83,11 @@ def labelled(w: World) -> str:
 KEPT: list[LocalGallery] = []  # galleries that a case holds open until its test ends
 
 
+def variant(w: World) -> list[str]:
+    w.monkeypatch.setenv("REID_VARIANT", "onnx-int8")
+    return ["serve", *w.here]
+
+
 def setting(w: World) -> list[str]:
     w.monkeypatch.setenv("REID_PROT", "8001")
     return ["serve", *w.here]
@@ -100,6 +105,7 @@ CASES: dict[str, Callable[[World], list[str]]] = {
     "serve-model": lambda w: ["serve", "--model", str(w.path / "nowhere"), "--data", str(w.path / "data")],
     "serve-busy": serve_busy,
     "serve-setting": setting,
+    "serve-variant": variant,
     "index-folder": lambda w: ["index", str(w.path / "nowhere"), "--collection", "c", *w.here],
     "index-empty": lambda w: ["index", w.folder(readme__txt=b"x"), "--collection", "c", *w.here],
     "index-pattern": lambda w: ["index", w.folder(hat__jpg=JPEG), "--collection", "c", "--pattern", "duke", *w.here],

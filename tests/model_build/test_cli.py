@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from app.adapters.model_directory import ModelDirectory, sha256_of
 from app.core.manifest import MANIFEST_FILE, parse_manifest
+from app.demo.dataset import Recipe, write_folder
 from model_build.cli import commands
 from model_build.cli.options import batch_sizes
 from model_build.cli.output import stoppable
@@ -85,6 +88,11 @@ def test_a_checkpoint_that_cannot_be_used_is_one_sentence_and_status_1(tmp_path:
         ["compile", "m", "--soc-version", "Ascend310P3", "--batch-sizes", "1,two"],
         ["compile", "m", "--soc-version", "Ascend310P3", "--timeout-minutes", "0"],
         ["all", "--checkpoint", "c", "--soc-version", "Ascend310P3"],
+        ["quantize", "m"],
+        ["quantize", "m", "--calibration", "c", "--method", "entropy"],
+        ["quantize", "m", "--calibration", "c", "--crops", "15"],
+        ["openvino", "m", "--precision", "fp16"],
+        ["openvino", "m", "--max-loss", "2"],
         ["unknown"],
     ],
 )
@@ -305,3 +313,79 @@ def test_a_command_under_nohup_outlives_its_terminal() -> None:
             assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    write_folder(Recipe(seed=3, persons=8, distractors=4, cameras=3), tmp_path / "people")
+    return tmp_path / "people"
+
+
+def test_quantize_and_openvino_add_variants_and_say_what_they_cost(model: Path, people: Path) -> None:
+    crops, lenient = people / "bounding_box_test", ["--labelled", people, "--max-loss", 1]
+    status, out, err = run("quantize", model, "--calibration", crops, "--method", "minmax", "--crops", 16, *lenient)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == f"{model}: onnx-int8, ranges by minmax of 16 crops"
+    assert re.fullmatch(r"cosine to fp32 at least 0\.9[89]\d\d, 0\.99\d\d in the mean; for .* the same one", lines[1])
+    assert [line.split()[0] for line in lines[3:6]] == ["fp32", "variant", "change"]
+    assert lines[6] == "20 queries, 24 gallery crops of a labelled folder, protocol instance"
+    status, out, err = run("openvino", model, "--precision", "fp32", *lenient)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0] == f"{model}: openvino-fp32"
+    assert set(ModelDirectory.open(model).manifest.variants) == {"onnx-fp32", "onnx-int8", "openvino-fp32"}
+    status, out, _ = run("verify", model)
+    assert status == 0
+    assert out.splitlines()[-1].endswith("ONNX files give torch's vectors; 1 of fewer bits give theirs within rounding")
+
+
+def test_a_variant_that_loses_too_much_is_one_sentence_and_status_1(model: Path, people: Path) -> None:
+    before = sorted(model.iterdir())
+    black = people.parent / "black"
+    black.mkdir()
+    for number in range(16):  # crops that show nothing: ranges told from them hold no person
+        Image.new("RGB", (64, 128), (number, 0, 0)).save(black / f"{number}.png")
+    lenient = ["--labelled", people, "--max-loss", 1]
+    status, out, err = run("quantize", model, "--calibration", black, *lenient)
+    assert (status, out) == (1, "")
+    assert re.fullmatch(
+        r"error: onnx-int8 is not written: the mean cosine to fp32 is 0\.\d+ \(0\.99 is needed\); .*\n", err
+    )
+    assert sorted(model.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["quantize", "--calibration", "nowhere"], "error: nowhere cannot be read: No such file or directory\n"),
+        (
+            ["quantize", "--calibration", "."],
+            "error: . has 0 different pictures; at least 16 are needed to tell ranges\n",
+        ),
+        (["openvino", "--labelled", "nowhere"], "error: nowhere/query cannot be read"),
+    ],
+)
+def test_folders_that_do_not_do_are_one_sentence(
+    arguments: list[str], said: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command, *options = arguments
+    status, out, err = run(command, model, *options)
+    assert (status, out) == (1, "")
+    assert err.startswith(said)
+
+
+def test_without_openvino_the_command_says_what_to_install(model: Path, people: Path) -> None:
+    done = python("-c", without("openvino"), "openvino", str(model), "--labelled", str(people))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: OpenVINO is not installed; install the extra `openvino`: pip install 'reid-service[openvino]'\n"
+    )
+
+
+def test_bench_measures_each_variant_of_the_cpu(fast_model_directory: Path) -> None:
+    status, out, _ = run("bench", fast_model_directory, "--batch-sizes", 1, "--loop", 1, "--format", "json")
+    assert status == 0
+    variants = ModelDirectory.open(fast_model_directory).manifest.variants
+    assert [line["variant"] for line in json.loads(out)["lines"]] == list(variants)
+    assert {"onnx-fp32", "onnx-int8", "openvino-fp32"} <= set(variants)
