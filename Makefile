@@ -17,7 +17,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run dev test lint types imports format load rivals lock clean
+.PHONY: help run dev test lint types imports format load rivals faults soak lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ load: .venv/.ready-dev  ## load the service and draw its curves, or one scenario
 
 rivals: .venv/.ready-dev  ## measure the service beside LitServe and a plain FastAPI handler, in turn
 	@$(BIN)/python -m tests.load.rivals $(ARGS)
+
+faults: .venv/.ready-dev  ## kill a gallery's process 200 times, and prove each time what is left (ARGS="--kills 1000")
+	@$(BIN)/python -m tests.faults.kills $(ARGS)
+
+soak: .venv/.ready-dev  ## ten minutes of mixed load: the server's memory must stay flat (ARGS="--minutes 60")
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 # torch stays out of the locks, since its builds differ by machine; what it requires is in (group torch-requires).
 # The last two are the container images': model_build without the tests' tools, and what compiling aclruntime takes.
