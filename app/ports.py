@@ -99,7 +99,11 @@ class JobStore(Protocol):
         """The job of that id, with its result."""
 
     def jobs(
-        self, states: Set[State] | None = None, after: str | None = None, limit: int | None = 100, kind: str | None = None
+        self,
+        states: Set[State] | None = None,
+        after: str | None = None,
+        limit: int | None = 100,
+        kind: str | None = None,
     ) -> list[Job]:
         """The newest first, without their results: those in one of the states and of the kind (None: any), behind the job
         `after` (an id).

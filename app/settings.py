@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     model_dir: Path = Field(DEMO_MODEL, description="Model directory that `python -m model_build export` wrote.")
     data_dir: Path = Field(Path("reid-data"), description="Directory of the galleries; one process at a time.")
     snapshot_dir: Path | None = Field(
-        None, description="Folder of the snapshots, not in the data directory; none: beside it, `-snapshots` behind its name."
+        None,
+        description="Folder of the snapshots, not in the data directory; none: beside it, `-snapshots` behind its name.",
     )
     data_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         (), description="Folders, separated by ':', below which the server may read data sets."

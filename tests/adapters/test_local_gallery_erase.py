@@ -171,6 +171,28 @@ def test_no_byte_of_a_vector_a_picture_or_a_name_is_left(tmp_path: Path, plan: s
     assert remains(tmp_path, gone, history.known()) == []
 
 
+class CutOff(Database):
+    """Ends an erase when its rows are gone and its traces are not."""
+
+    def rewrite(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        raise StorageFailed("the disk is full")
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_an_erase_that_was_cut_off_is_finished_by_the_next_start(tmp_path: Path, plan: str) -> None:
+    gallery = opened(tmp_path / "data", plan, CutOff)
+    history = History(gallery)
+    history.live(40)
+    with pytest.raises(StorageFailed, match="full"):
+        history.erase(ALL)
+    gallery.close()
+    assert sql(tmp_path, "select name from secret where name = 'erasing'") == [("erasing",)]
+    opened(tmp_path / "data", plan, CutOff).close()  # still full: searches go on all the same
+    opened(tmp_path / "data", plan).close()
+    assert sql(tmp_path, "select name from secret where name = 'erasing'") == []
+    assert remains(tmp_path, [secret for own in history.secrets.values() for secret in own]) == []
+
+
 def test_names_are_left_in_gaps_of_pages_until_the_tables_are_written_anew(tmp_path: Path) -> None:
     """SQLite 3.40.1 leaves some of one name in a thousand. Where no version in use does, the tables may stay as they are."""
     database = Database(tmp_path / FILE)

@@ -37,6 +37,21 @@ def forget(
     return names
 
 
+def begin(db: sqlite3.Connection) -> None:
+    """Note in the erase's own transaction that its traces are still there, so that a start after a kill removes them."""
+    db.execute("insert or replace into secret (name, value) values ('erasing', x'')")
+
+
+def end(db: sqlite3.Connection) -> None:
+    """They are gone."""
+    db.execute("delete from secret where name = 'erasing'")
+
+
+def is_unfinished(db: sqlite3.Connection) -> bool:
+    """Whether an erase began and did not end."""
+    return db.execute("select 1 from secret where name = 'erasing'").fetchone() is not None
+
+
 def rewrite_items(db: sqlite3.Connection) -> None:
     """Write the tables anew in which names stand, so that no stale copy of a row is left.
 

@@ -1,5 +1,6 @@
 """The local gallery: writes go to the database and into new views; searches read the view and the database of one moment."""
 
+import logging
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -57,6 +58,7 @@ from app.core.records import (
 from app.errors import NotReady, StorageFailed, UnknownCollection
 from app.ports import Floats
 
+log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 _LEAVE_S = 10.0  # as long as the server waits for requests when it stops
 
@@ -132,6 +134,10 @@ class LocalGallery:
         self.upkeep.go_on()
         for name in views:
             self._keeper.changed(name)
+        with self._database.reading() as db:
+            unfinished = erase.is_unfinished(db)
+        if unfinished:
+            self._finish_erase(list(views))
 
     def put_collection(self, collection: Collection) -> Collection:
         """As the port says."""
@@ -205,15 +211,13 @@ class LocalGallery:
         def work(writing: Writing) -> tuple[Erased, datetime]:
             erased = writing.erase(name, where)
             self.jobs.beware(writing.db, erased.names, writing.now)
+            erase.begin(writing.db)
             return erased, writing.now
 
         with self.upkeep.turn:
             erased, now = self._write(work, name)
             recorded = self.upkeep.record_erasures()  # first: a restore must know it, whatever happens here
-            with suppress(UnknownCollection):  # deleted meanwhile, with all that is derived from it
-                self._keeper.purge(name)
-            self._database.rewrite(erase.rewrite_items)
-            self._database.empty_log(surely=True)
+            self._leave_no_trace([name])
             erasure = Erasure(erased.count, now, erased.audit, recorded=recorded)
             return self.upkeep.receipt(erasure, name, erased.ids, erased.whole)
 
@@ -277,6 +281,24 @@ class LocalGallery:
             finally:
                 if ended:
                     self.upkeep.turn.release()
+
+    def _finish_erase(self, names: Sequence[str]) -> None:
+        """One that a kill or a full disk cut off: its rows were gone, its traces were not."""
+        try:
+            with self.upkeep.turn:
+                self._leave_no_trace(names)
+        except StorageFailed as error:  # searches can go on; the next start tries again
+            log.error("an erase that was cut off is still not finished: %s", error)
+
+    def _leave_no_trace(self, names: Sequence[str]) -> None:
+        """Of rows that are gone from these collections, in anything that was ever written."""
+        for name in names:
+            with suppress(UnknownCollection):  # deleted meanwhile, with all that is derived from it
+                self._keeper.purge(name)
+        self._database.rewrite(erase.rewrite_items)
+        self._database.empty_log(surely=True)
+        with self._database.transaction() as db:
+            erase.end(db)
 
     def _write(self, work: Callable[[Writing], Answer], name: str | None = None, now: datetime | None = None) -> Answer:
         """A write; `name`: of the collection whose view it changes."""
