@@ -91,12 +91,16 @@ class Ranking:
 
     def _best_of_codes(self, found: Hits, coded: Masks, query: Floats, k: int) -> Hits:
         """The k best of these and of more rows than k that have codes."""
-        seqs, estimates = _nearest(coded, query, self.plan.estimated(k))
         listed = self.plan.listed(k)
-        found = self._scored(found, seqs[:listed], query, k)
-        # The others that may be better than the k-th, as far as codes can tell.
-        near = estimates >= found.scores[-1] - self.plan.doubt(len(query))
-        return self._scored(found, seqs[listed:][near[listed:]], query, k)
+        few = _FEW * listed
+        seqs, estimates = _nearest(coded, query, few)
+        scored = seqs[:listed]
+        found = self._scored(found, scored, query, k)
+        # The others that may be better than the k-th, as far as codes can tell; mostly there are none.
+        least = found.scores[-1] - self.plan.doubt(len(query))
+        if len(estimates) == few and estimates[-1] >= least:
+            seqs, estimates = _nearest(coded, query, self.plan.estimated(k))
+        return self._scored(found, seqs[(estimates >= least) & ~np.isin(seqs, scored)], query, k)
 
     def _scored(self, found: Hits, seqs: Sequences, query: Floats, k: int) -> Hits:
         """The k best of these and of some rows, whose vectors are read."""
@@ -123,6 +127,7 @@ class Ranking:
             count *= 8
 
 
+_FEW = 4  # times what is scored in any case: so many rows are asked for first, since FAISS takes longer for more
 _NONE = Hits(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64))
 
 
