@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +32,26 @@ def check_name(name: str, field: str = "collection") -> None:
         raise BadField(
             field, f"{name!r}: 1 to 64 of letters, digits, '.', '_', '-', beginning with one of the first two"
         )
+
+
+class Pages:
+    """A collection's items, page by page in the order added, whatever is removed meanwhile.
+
+    Where all of the last ten pages are removed at once, items before them may come again.
+    """
+
+    def __init__(self, store: GalleryStore, name: str, size: int) -> None:
+        self._store, self._name, self._size = store, name, size
+        self._read: deque[str] = deque(maxlen=10 * size)
+
+    def following(self) -> list[Item]:
+        """The next page; empty at the end."""
+        for after in (*reversed(self._read), None):
+            with suppress(UnknownItem):
+                items = self._store.scan(self._name, Filter(), after, self._size)
+                self._read.extend(item.id for item in items)
+                return items
+        raise RuntimeError("there is always a beginning")
 
 
 class Galleries:

@@ -232,6 +232,8 @@ class Jobs:
     async def _run(self, live: _Live) -> None:
         """One job to its end, with its progress saved now and then."""
         self._running = live
+        if await self._ended_elsewhere(live):
+            return
         live.become(replace(live.job, state="running", started_at=self._clock()))
         live.task = asyncio.create_task(self._work(live), name=f"job {live.job.id}")
         saved: Job | None = None
@@ -241,6 +243,22 @@ class Jobs:
                 await self._save(saved)
             await asyncio.wait({live.task}, timeout=self._save_every_s)
         await self._end(live)
+
+    async def _ended_elsewhere(self, live: _Live) -> bool:
+        """Whether the job is not to begin: an erase ended its row, since it names who is erased; or it is cancelled by now."""
+        try:
+            stored = await asyncio.to_thread(self._store.job, live.job.id)
+        except ReidError:
+            stored = live.job
+        if not stored.ended and not live.cancelled:
+            return False
+        if stored.ended:
+            self._running = None
+            self._live.pop(live.job.id, None)
+            live.become(stored)
+        else:
+            await self._end(live)
+        return True
 
     async def _work(self, live: _Live) -> Mapping[str, Any]:
         kind = self._kinds.get(live.job.kind)

@@ -56,7 +56,7 @@ def read_gallery(store: GalleryStore, name: str) -> Gallery:
         page = _behind(store, name, items, room)
         if not page:
             break
-        page, units, norms = _there(store, name, page)
+        page, units, norms = there(store, name, page)
         np.multiply(units, norms[:, None], out=vectors[len(items) : len(items) + len(page)])
         items += page
     gallery = Gallery(tuple(items), vectors[: len(items)])
@@ -73,7 +73,7 @@ def _behind(store: GalleryStore, name: str, read: Sequence[Item], limit: int) ->
     return store.scan(name, Filter(), None, limit)
 
 
-def _there(store: GalleryStore, name: str, page: list[Item]) -> tuple[list[Item], Floats, Floats]:
+def there(store: GalleryStore, name: str, page: list[Item]) -> tuple[list[Item], Floats, Floats]:
     """Of these items those that are still there, with their unit vectors and raw norms."""
     while True:
         try:

@@ -8,12 +8,12 @@ import numpy as np
 
 from app.core.jobs import Job
 from app.core.preprocess import Crop
-from app.core.records import Collection, Filter, Item
-from app.errors import BadField, Conflict
+from app.core.records import Collection, Item
+from app.errors import BadField, Conflict, UnknownItem
 from app.ports import GalleryStore
 from app.service.datasets import Tell
 from app.service.embed import Embedding
-from app.service.galleries import Galleries
+from app.service.galleries import Galleries, Pages
 from app.service.stages import Stages
 
 _GROUP = 32  # crops in memory
@@ -54,9 +54,9 @@ class Reembed:
         old = await self.check(name, into)
         await self._galleries.put(into, True, old.retention)
         await self._galleries.usable(into)
-        total, done, lacking, after = (await self._galleries.get(name)).items, 0, list[str](), None
-        while items := await asyncio.to_thread(self._store.scan, name, Filter(), after, _GROUP):
-            after = items[-1].id
+        total, done, lacking = (await self._galleries.get(name)).items, 0, list[str]()
+        pages = Pages(self._store, name, _GROUP)
+        while items := await asyncio.to_thread(pages.following):
             lacking += await self._group(name, into, items)
             done += len(items)
             report(done, max(total, done), "embedding")
@@ -85,4 +85,10 @@ class Reembed:
         return [item.id for item, crop in zip(missing, crops, strict=True) if crop is None]
 
     def _crops(self, name: str, items: Sequence[Item]) -> list[Crop | None]:
-        return [self._store.crop(name, item.id) for item in items]
+        crops: list[Crop | None] = []
+        for item in items:
+            try:
+                crops.append(self._store.crop(name, item.id))
+            except UnknownItem:  # removed meanwhile
+                crops.append(None)
+        return crops

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.core.records import Retention
-from app.errors import ReidError
+from app.errors import ReidError, UnknownCollection
 from app.ports import GalleryStore
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,8 @@ class Sweeper:
         count = 0
         for collection in self._store.collections():
             if collection.retention != Retention():
-                count += self._store.expire(collection.name, now)
+                with suppress(UnknownCollection):  # deleted meanwhile
+                    count += self._store.expire(collection.name, now)
         if count:
             log.info("%d items were removed: their time was over", count)
         return count

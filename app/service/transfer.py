@@ -15,6 +15,7 @@ import itertools
 import json
 import tarfile
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -25,13 +26,15 @@ import numpy.typing as npt
 
 from app.core.jobs import Job
 from app.core.preprocess import Crop
-from app.core.records import Collection, Filter, Item, Retention
-from app.errors import BadInput, ForeignVectors
+from app.core.records import Collection, Item, Retention
+from app.errors import BadInput, ForeignVectors, UnknownItem
 from app.ports import Floats, GalleryStore
 from app.service.datasets import Tell, below_roots
-from app.service.galleries import Galleries
+from app.service.galleries import Galleries, Pages
+from app.service.labelled_gallery import there
 
 HEAD, END = "reid-collection.json", "end.json"
+_NAMES = {HEAD, END, "items.ndjson", "vectors.npy", "norms.npy", "kept.npy", "crops.npy"}
 _FORMAT, _PART = 1, 1000
 _MOST_HEAD, _MOST_LINES = 2**20, 2**28  # bytes: what a damaged or hostile archive may make us hold
 _BLOCK = 2**18
@@ -66,25 +69,28 @@ class Transfer:
 
     async def _archive(self, collection: Collection) -> AsyncIterator[bytes]:
         yield _entry(HEAD, json.dumps(_head(collection), indent=2).encode())
-        part, count, after = 0, 0, None
-        while items := await asyncio.to_thread(self._store.scan, collection.name, Filter(), after, _PART):
-            after = items[-1].id
+        part, count, pages = 0, 0, Pages(self._store, collection.name, _PART)
+        while items := await asyncio.to_thread(pages.following):
             for piece in await asyncio.to_thread(self._part, collection, part, items):
                 yield piece
             part, count = part + 1, count + len(items)
         yield _entry(END, json.dumps({"items": count}).encode()) + bytes(2 * tarfile.BLOCKSIZE)
 
     def _part(self, collection: Collection, part: int, items: list[Item]) -> list[bytes]:
-        there = [item for item in self._store.get(collection.name, [i.id for i in items]) if item is not None]
-        vectors, norms = self._store.vectors(collection.name, [item.id for item in there])
-        lines = "".join(json.dumps(_as_json(item)) + "\n" for item in there).encode()
+        kept_items, vectors, norms = there(self._store, collection.name, items)
+        lines = "".join(json.dumps(_as_json(item)) + "\n" for item in kept_items).encode()
         files = {"items.ndjson": lines, "vectors.npy": _npy(vectors), "norms.npy": _npy(norms)}
         if collection.keep_crops:
-            crops = [self._store.crop(collection.name, item.id) for item in there]
+            crops = [self._crop(collection.name, item.id) for item in kept_items]
             kept = [i for i, crop in enumerate(crops) if crop is not None]
             files["kept.npy"] = _npy(np.array(kept, dtype=np.int64))
             files["crops.npy"] = _npy(np.array([crops[i] for i in kept], dtype=np.uint8))
         return [_entry(f"{part:05}/{name}", content) for name, content in files.items()]
+
+    def _crop(self, name: str, item_id: str) -> Crop | None:
+        with suppress(UnknownItem):  # removed meanwhile
+            return self._store.crop(name, item_id)
+        return None
 
     def _import(self, name: str, path: Path, report: Tell, loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
         counts = {"added": 0, "unchanged": 0, "updated": 0}
@@ -93,7 +99,8 @@ class Transfer:
             entries = _entries(file)
             head = _read_head(next(entries, None))
             put = self._galleries.put(name, head["keep_crops"] or None, None)
-            asyncio.run_coroutine_threadsafe(put, loop).result()
+            if asyncio.run_coroutine_threadsafe(put, loop).result()[1]:  # one that was there has its own days
+                self._store.keep(name, head["retention"])
             usable = asyncio.run_coroutine_threadsafe(self._galleries.usable(name), loop).result()
             if head["fingerprint"] != usable.fingerprint:
                 raise ForeignVectors(usable.fingerprint, head["fingerprint"])
@@ -138,7 +145,8 @@ def _entries(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(fileobj=file, mode="r|", bufsize=_BLOCK) as archive:
             for info in archive:
-                content = archive.extractfile(info) if info.isreg() else None
+                known = info.isreg() and info.name.rpartition("/")[2] in _NAMES
+                content = archive.extractfile(info) if known else None
                 if content is None:
                     continue
                 if info.size > _MOST_LINES:
@@ -155,8 +163,12 @@ def _read_head(first: tuple[str, bytes] | None) -> dict[str, Any]:
         head: dict[str, Any] = json.loads(first[1])
         if head["format"] != _FORMAT:
             raise BadInput(f"the archive has format {head['format']!r}; this version reads {_FORMAT}")
-        Retention(**head["retention"])
-        return {"fingerprint": str(head["fingerprint"]), "keep_crops": bool(head["keep_crops"])}
+        kept = Retention(**head["retention"])
+        return {
+            "fingerprint": str(head["fingerprint"]),
+            "keep_crops": bool(head["keep_crops"]),
+            "retention": Retention(kept.keep_days, kept.cameras),
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{HEAD} cannot be read: {error}") from error
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -26,6 +27,7 @@ from app.errors import (
     CollectionExists,
     DataDirectoryBusy,
     Interrupted,
+    NothingToUndo,
     StorageFailed,
     UnknownCollection,
     UnknownSnapshot,
@@ -95,6 +97,37 @@ def test_whoever_was_deleted_before_the_erase_does_not_come_back_either(gallery:
     gallery.erase("lobby", persons("person-1"))
     gallery.erase("lobby", ids("item-0002"))
     assert restored(snapshot, again).erased == 13
+
+
+def test_an_erase_in_a_restored_directory_reaches_the_snapshot_that_it_came_from(
+    gallery: LocalGallery, again: Path, tmp_path: Path
+) -> None:
+    snapshot = taken(gallery)
+    gallery.close()
+    restored(snapshot, again)
+    with closing(opened(again)) as copy:
+        receipt = copy.erase("lobby", persons("person-1"))
+        assert (receipt.recorded, receipt.snapshots) == (True, (snapshot.id,))
+    assert restored(snapshot, tmp_path / "once more").erased == 12
+
+
+def test_a_gallery_without_an_audit_makes_its_key_before_it_is_copied(gallery: LocalGallery, again: Path) -> None:
+    """As one that was migrated and not written to since."""
+    with gallery._database.transaction() as db:
+        db.execute("delete from audit")
+        db.execute("delete from secret")
+    snapshot = taken(gallery)
+    gallery.erase("lobby", persons("person-1"))
+    assert restored(snapshot, again).erased == 12
+
+
+def test_a_merge_of_whoever_was_erased_since_is_forgotten(gallery: LocalGallery, again: Path) -> None:
+    gallery.merge("lobby", "person-1", "person-2")
+    snapshot = taken(gallery)
+    gallery.erase("lobby", persons("person-1"))
+    restored(snapshot, again)
+    with closing(opened(again)) as copy, pytest.raises(NothingToUndo):
+        copy.undo_merge("lobby")
 
 
 def test_what_came_in_again_behind_an_erase_stays(gallery: LocalGallery, again: Path, tmp_path: Path) -> None:
@@ -200,6 +233,10 @@ def test_a_collection_comes_out_beside_the_others(gallery: LocalGallery) -> None
     assert np.array_equal(gallery.crop("then", there[0]), gallery.crop("lobby", there[0]))  # type: ignore[arg-type]
     made = gallery.collection("then")
     assert (made.retention, made.keep_crops, made.fingerprint) == (Retention(keep_days=30), True, LOBBY.fingerprint)
+    deadline = time.monotonic() + 60
+    while gallery.index("then").kind != "codes":  # 48 items are enough here
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert gallery.upkeep.check(False, never).ok
 
 

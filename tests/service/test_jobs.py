@@ -422,6 +422,7 @@ async def test_a_full_disk_stops_no_job_and_its_end_is_remembered(caplog: pytest
     jobs = running(store, evaluate=work)
     first, second = [await jobs.submit("evaluate", {"n": n}) for n in range(2)]
     await work.begun.wait()
+    await until(lambda: store.job(first.id).state == "running")  # which a thread writes meanwhile
     store.full = True
     with pytest.raises(StorageFailed):
         await jobs.submit("evaluate", {"n": 2})
@@ -434,6 +435,18 @@ async def test_a_full_disk_stops_no_job_and_its_end_is_remembered(caplog: pytest
     assert await jobs.delete(first.id) is None
     with pytest.raises(UnknownJob):
         await jobs.get(first.id)
+    await jobs.close()
+
+
+async def test_a_waiting_job_whose_row_an_erase_ended_does_not_begin() -> None:
+    work, store = Work(), MemoryJobs()
+    jobs = running(store, evaluate=work)
+    first, second = [await jobs.submit("evaluate", {"n": n}) for n in range(2)]
+    await work.begun.wait()
+    store.put_job(Job(second.id, "evaluate", {}, NOON, "cancelled", ended_at=NOON))
+    work.go.set()
+    ended = await jobs.wait(second.id, 10)
+    assert (work.order, ended.state, ended.params) == ([first.id], "cancelled", {})
     await jobs.close()
 
 

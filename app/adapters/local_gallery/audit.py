@@ -69,10 +69,7 @@ def append(
     persons: Iterable[str | None] = (),
 ) -> AuditHead:
     """A line in the open transaction, about these ids. Returns what the chain then ends with."""
-    key = stored_key(db)
-    if key is None:
-        key = secrets.token_bytes(32)
-        db.execute("insert into secret (name, value) values ('audit', ?)", (key,))
+    key = own_key(db)
     of_items = [digest(key, "item", collection, item) for item in items]
     named = sorted({person for person in persons if person is not None})
     of_persons = [digest(key, "person", collection, person) for person in named]
@@ -100,6 +97,15 @@ def erasures(db: sqlite3.Connection) -> Iterator[AuditLine]:
     """The lines that tell of erasures."""
     for row in db.execute(f"select {_COLUMNS} from audit where action = 'erase' order by seq"):
         yield _from_row(row)
+
+
+def own_key(db: sqlite3.Connection) -> bytes:
+    """The same, made where there is none yet, in the open transaction."""
+    key = stored_key(db)
+    if key is None:
+        key = secrets.token_bytes(32)
+        db.execute("insert into secret (name, value) values ('audit', ?)", (key,))
+    return key
 
 
 def stored_key(db: sqlite3.Connection) -> bytes | None:

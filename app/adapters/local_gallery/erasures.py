@@ -142,8 +142,10 @@ def _forget_digests(
 
 
 def _said(db: sqlite3.Connection) -> set[str]:
-    """Texts in jobs, any of which may be a name."""
-    found = set[str]()
+    """Texts in jobs, calibrations and the memory of merges, any of which may be a name."""
+    found = {person for row in db.execute("select person_id, into_person_id from merge") for person in row}
+    for (data,) in db.execute("select data from calibration"):
+        found.update(_texts(json.loads(data)))
     for params, note, result in db.execute("select params, note, result from job"):
         found |= {note, *_texts(json.loads(params)), *_texts(json.loads(result or "null"))}
     return found

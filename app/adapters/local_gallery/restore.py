@@ -32,7 +32,7 @@ from app.files import sync
 WORKSHOP = ".restoring"  # in the data directory: what is not whole yet; a start clears it away
 _GROUP = 500  # items in one transaction
 _PIECE = 1 << 20
-Write = Callable[[Callable[[Writing], Any]], Any]
+Write = Callable[[Callable[[Writing], Any], str | None], Any]  # the work, and whose view it changes
 
 
 def restore_directory(
@@ -88,7 +88,7 @@ def restore_collection(
             if row is None:
                 raise UnknownCollection(old)
             collection = replace(row_to_collection(row[:-1]), name=new, created_at=now)
-            if write(lambda writing: writing.put_collection(collection)) != collection:
+            if write(lambda writing: writing.put_collection(collection), new) != collection:
                 raise CollectionExists(new)
             (total,) = db.execute("select count(*) from item where collection_id = ?", (row[-1],)).fetchone()
             done = 0
@@ -96,14 +96,14 @@ def restore_collection(
                 for rows in _groups(db.execute(_ROWS, (row[-1],))):
                     if stop():
                         raise Interrupted("the restore was given up")
-                    write(partial(_put, collection, rows))
+                    write(partial(_put, collection, rows), new)
                     done += len(rows)
                     tell(done, total)
                 details = _details(replace(restored, items=done))
-                write(lambda writing: audit.append(writing.db, writing.now, "restore", new, details))
+                write(lambda writing: audit.append(writing.db, writing.now, "restore", new, details), new)
             except BaseException:
                 with suppress(UnknownCollection):  # somebody else removed it meanwhile
-                    write(lambda writing: writing.delete_collection(new))
+                    write(lambda writing: writing.delete_collection(new), None)
                 raise
             return replace(restored, items=done)
     except OSError as error:

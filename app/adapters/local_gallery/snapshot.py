@@ -74,6 +74,8 @@ class Snapshots:
         now = self._clock()
         snapshot_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         with _of_folder(self._folder), self._partial(snapshot_id) as partial:
+            with self._database.transaction() as db:
+                audit.own_key(db)  # without it a restore could not tell whom later erasures mean
             self._copy(partial / FILE, tell, stop)
             manifest = _describe(partial / FILE, snapshot_id, to_text(now))
             with whole_file(partial / MANIFEST) as file:
@@ -138,6 +140,10 @@ class Snapshots:
 
     def record_erasures(self) -> bool | None:
         """Tell every folder with snapshots of all erasures; whether each knows them now. None: there is no snapshot."""
+        try:
+            self._adopt()  # one that nobody knows would bring back who is erased
+        except StorageFailed:
+            return False
         with self._database.reading() as db:
             gallery, paths = gallery_of(db), db.execute("select path from snapshot").fetchall()
         told = []
