@@ -26,13 +26,14 @@ class Caretaker:
 
     def __init__(self, store: Store, jobs: Jobs) -> None:
         self._store, self.jobs = store, jobs
+        self._erasing = asyncio.Lock()  # they take turns in the store: waiting there, each would hold a thread of all
         jobs.register(SNAPSHOT, self._snapshot)
         jobs.register(RESTORE, self._restore, resumable=True)
         jobs.register(CHECK, self._check)
 
     async def erase(self, collection: str, where: Filter) -> Erasure:
         """Remove the accepted items for good, and say who still has some of it. It goes on when the caller leaves."""
-        return await asyncio.shield(asyncio.to_thread(self._store.erase, collection, where))
+        return await asyncio.shield(self._erase(collection, where))
 
     async def snapshots(self) -> list[Snapshot]:
         """The newest first."""
@@ -82,6 +83,10 @@ class Caretaker:
             if not lines or lines[0].seq != told.seq or lines[0].hash != told.hash:
                 raise AuditBroken(f"line {told.seq} of the audit is not the one with the hash {told.hash.hex()}")
         return head
+
+    async def _erase(self, collection: str, where: Filter) -> Erasure:
+        async with self._erasing:
+            return await asyncio.to_thread(self._store.erase, collection, where)
 
     async def _ask(self, kind: str, params: Mapping[str, Any], wait: float) -> Job:
         job = await self.jobs.submit(kind, params)

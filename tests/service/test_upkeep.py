@@ -11,6 +11,8 @@ import pytest
 from app.adapters.memory import MemoryStore
 from app.adapters.memory_audit import MemoryAudit
 from app.adapters.memory_upkeep import MemoryUpkeep
+from app.core.audit import Erasure
+from app.core.records import Collection, Filter
 from app.core.upkeep import Snapshot
 from app.errors import Interrupted
 from app.service.jobs import Jobs
@@ -52,3 +54,30 @@ async def test_a_snapshot_whose_job_is_cancelled_has_cleared_up_when_the_job_has
     assert ended is not None
     assert (ended.state, slow.cleared) == ("cancelled", True)
     await jobs.close()
+
+
+class Held(MemoryStore):
+    """Erases wait for `go`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def erase(self, name: str, where: Filter) -> Erasure:
+        assert self.go.wait(60)
+        return super().erase(name, where)
+
+
+async def test_erases_that_wait_for_one_another_leave_threads_to_others() -> None:
+    store = Held()
+    store.put_collection(Collection("lobby", "print", 2, False, datetime.now(UTC)))
+    caretaker = Caretaker(store, Jobs(store.jobs, lambda: datetime.now(UTC)))
+    erases = [asyncio.create_task(caretaker.erase("lobby", Filter())) for _ in range(40)]  # more than there are threads
+    for _ in erases:
+        await asyncio.sleep(0)  # all of them have asked
+    try:
+        async with asyncio.timeout(30):
+            assert await asyncio.to_thread(lambda: True)
+    finally:
+        store.go.set()
+    assert {erasure.items for erasure in await asyncio.gather(*erases)} == {0}

@@ -74,7 +74,7 @@ def _stored(files: Iterator[StoredCodes], rows: Segment, report: Report) -> tupl
     """Segments of what the files have and the truth confirms, around one centre; and the rows that none has."""
     segments, lacking = list[Segment](), np.ones(len(rows.seqs), dtype=bool)
     for stored in files:
-        if segments and not np.array_equal(stored.index.centre, segments[0].index.centre):  # type: ignore[union-attr]
+        if segments and not np.array_equal(stored.index.centre, segments[0].index.centre):  # type: ignore[union-attr]  # all coded
             continue
         places = np.minimum(np.searchsorted(rows.seqs, stored.seqs), len(rows.seqs) - 1)
         fits = (rows.seqs[places] == stored.seqs) & (rows.revisions[places] == stored.revisions) & lacking[places]
