@@ -13,7 +13,7 @@ import httpx
 
 from app.adapters.local_gallery import LocalGallery
 from app.api import create_app
-from app.cli.serve import run_server
+from app.cli.serve import listen, run_server
 from app.core.jobs import Job
 from app.service.jobs import Report
 from app.settings import Settings
@@ -58,3 +58,10 @@ async def _serve_until_somebody_listens(settings: Settings) -> list[str]:
                     os.kill(os.getpid(), signal.SIGTERM)
         await server
     return events
+
+
+def test_an_answer_does_not_wait_for_the_clients_acknowledgement() -> None:
+    with listen("127.0.0.1", 0) as door, socket.create_connection(door.getsockname()):
+        connection, _ = door.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
