@@ -37,6 +37,8 @@ from app.service.upkeep import Caretaker
 from app.service.verify import Verify
 from app.settings import Settings
 
+HELPS_FROM = 2  # crops that wait for each helper: fewer are over sooner with all cores, one after the other
+MOST_HELPED = 8  # cores; each helper has room for a batch of its own, and more were not measured
 GRACE_S = 5.0  # for a worker to be killed and to say why, before its lane would count as hanging
 
 
@@ -78,33 +80,41 @@ def devices(directory: ModelDirectory, settings: Settings) -> list[Device]:
         raise BadSettings(
             f"variant {name!r} runs on {kind}, not on {', '.join(foreign)}; variants for other devices here: {others}"
         )
-    return [make(directory, settings, device) for device in wanted]
+    return [made for device in wanted for made in make(directory, settings, device)]
 
 
-def _onnx(directory: ModelDirectory, settings: Settings, device: str) -> Device:
-    from app.adapters.onnx import BATCH_SIZES, OnnxEmbedder
+def _onnx(directory: ModelDirectory, settings: Settings, device: str) -> list[Device]:
+    """The CPU, and helpers on the same cores, one for each core but the first, for times when a queue has formed."""
+    from app.adapters.onnx import BATCH_SIZES, OnnxEmbedder, Sessions
 
     path, fingerprint = directory.artefact(settings.variant), directory.manifest.variant(settings.variant).fingerprint
     threads = settings.threads or len(os.sched_getaffinity(0))
-    sizes = settings.batch_sizes or BATCH_SIZES
-    return Device(device, lambda: OnnxEmbedder(path, fingerprint, directory.manifest.dim, threads, sizes), pads=False)
+    sizes, dim = settings.batch_sizes or BATCH_SIZES, directory.manifest.dim
+    lanes = threads if threads <= MOST_HELPED else 1
+    sessions = Sessions(path, threads, shared=lanes > 1)
+
+    def open_one() -> OnnxEmbedder:
+        return OnnxEmbedder(path, fingerprint, dim, threads, sizes, sessions)
+
+    names = [device, *(f"{device}+{number}" for number in range(1, lanes))]
+    return [Device(name, open_one, pads=False, beside=lanes, helps_from=HELPS_FROM * i) for i, name in enumerate(names)]
 
 
-def _openvino(directory: ModelDirectory, settings: Settings, device: str) -> Device:
+def _openvino(directory: ModelDirectory, settings: Settings, device: str) -> list[Device]:
     from app.adapters.openvino import open_variant as open_it
 
     threads = settings.threads or len(os.sched_getaffinity(0))
     variant, sizes = settings.variant, settings.batch_sizes
-    return Device(device, lambda: open_it(directory, variant, threads, sizes), pads=False)
+    return [Device(device, lambda: open_it(directory, variant, threads, sizes), pads=False)]
 
 
-def _ascend(directory: ModelDirectory, settings: Settings, device: str) -> Device:
+def _ascend(directory: ModelDirectory, settings: Settings, device: str) -> list[Device]:
     from app.adapters.ascend import open_variant
     from app.adapters.worker import Deadlines
 
     chip, deadlines = int(device.partition(":")[2]), Deadlines(run_s=settings.device_timeout_s)
     variant, sizes, stop = settings.variant, settings.batch_sizes, threading.Event()
-    return Device(device, lambda: open_variant(directory, variant, chip, sizes, deadlines, stop), stop.set)
+    return [Device(device, lambda: open_variant(directory, variant, chip, sizes, deadlines, stop), stop.set)]
 
 
 @asynccontextmanager

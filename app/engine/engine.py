@@ -1,8 +1,9 @@
 """Gather single crops into batches for the devices. Every crop that enters leaves with a vector or an error.
 
 The engine is work-conserving: an idle device starts at once with what waits, and a batch forms while all are busy; there
-is no waiting window. Interactive callers are refused when the queue is full, or when they would wait for longer than they
-may; patient ones (bulk indexing) wait for room, and for a share of the devices.
+is no waiting window. A device that shares its cores with another one helps where a queue has formed. Interactive callers
+are refused when the queue is full, or when they would wait for longer than they may; patient ones (bulk indexing) wait
+for room, and for a share of the devices.
 """
 
 import asyncio
@@ -66,6 +67,7 @@ class Engine:
         self._plan = plan
         self._queue = Queue()
         self._filled = asyncio.Event()  # something waits, or the engine is closing
+        self._crowded = asyncio.Event()  # more waits than some helper asks for, or it may be the last that is there
         self._room = asyncio.Event()  # a patient caller may look again
         self._ending = asyncio.Event()  # no lane need pause any longer
         self._up = asyncio.Event()  # see `started`
@@ -164,6 +166,7 @@ class Engine:
         """Take no more, finish what waits within `drain_s`, answer the rest with NotReady, give the devices back."""
         self._ending.set()
         self._filled.set()
+        self._crowded.set()
         self._room.set()
         for lane in self.lanes:
             if not lane.ready:  # it is being opened or proven, and will not be needed
@@ -183,6 +186,7 @@ class Engine:
         waiter = Waiter(crop, asyncio.get_running_loop().create_future(), self._now(), due)
         self._queue.put(waiter, patient)
         self._filled.set()
+        self._crowded.set()
         return waiter
 
     def _leave(self, waiters: Sequence[Waiter], why: Why) -> None:
@@ -212,6 +216,8 @@ class Engine:
         return asyncio.get_running_loop().time()
 
     async def _prove(self, lane: Lane) -> None:
+        if lane.helps_from:  # each is timed alone, and those that help are not waited for
+            await self._up.wait()
         await lane.prove()
         self._proving -= 1
         if not self._proving:
@@ -230,14 +236,22 @@ class Engine:
                     return
                 await self._revive(lane)
                 continue
-            await self._filled.wait()
-            if batch := self._take(lane.costs):
+            call = self._crowded if lane.helps_from else self._filled
+            await call.wait()
+            if self._needs(lane) and (batch := self._take(lane.costs)):
                 await self._launch(lane, batch)
             elif not self.closing:
-                self._filled.clear()
+                call.clear()
+
+    def _needs(self, lane: Lane) -> bool:
+        """Whether a device is to take what waits. One that helps does where much waits, or where no other is left to do it."""
+        if not lane.helps_from or self.closing or len(self._queue) >= lane.helps_from:
+            return True
+        return not any(other.ready for other in self.lanes if other.helps_from < lane.helps_from)
 
     def _dismiss(self) -> None:
         """Where no device serves, nobody is left waiting for one."""
+        self._crowded.set()
         if not any(lane.ready for lane in self.lanes):
             _fail(self._queue.drain(), self._no_device())
             self._room.set()
@@ -256,7 +270,7 @@ class Engine:
 
     def _take(self, costs: Costs) -> list[Waiter]:
         """The next batch. A mistake in the plan is an answer too: else all would wait for ever."""
-        idle = sum(lane.ready and not lane.busy for lane in self.lanes)
+        idle = sum(lane.ready and not lane.busy and self._needs(lane) for lane in self.lanes)
         try:
             return self._queue.take(self._plan, costs, self._now(), idle)
         except Exception:
@@ -281,7 +295,10 @@ class Engine:
 
     async def _answer(self, lane: Lane, batch: list[Waiter]) -> None:
         started = self._now()
-        vectors = await lane.embed([waiter.crop for waiter in batch])
+        busy = 1 + sum(other.busy for other in self.lanes if other is not lane and other.beside > 1)
+        vectors = await lane.embed(
+            [waiter.crop for waiter in batch], share=lane.beside / busy if lane.beside > 1 else 1.0
+        )
         infer_s = self._now() - started
         waited_s = [started - waiter.entered for waiter in batch]
         if self._observer:

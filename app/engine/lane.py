@@ -37,12 +37,16 @@ class Device:
 
     give_up: makes what runs on the device, or opens it, fail soon; called from another thread, when the lane closes.
     pads: whether a batch of another size than those it has costs as much as one of the next larger size.
+    beside: how many devices compute on the same cores, this one included; a batch that is alone there has all of them.
+    helps_from: it takes part only where so many crops wait, since it takes cores from another device.
     """
 
     name: str
     open: Callable[[], Embedder]
     give_up: Callable[[], None] = _nothing
     pads: bool = True
+    beside: int = 1
+    helps_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class Lane:
 
         call_s: how long a batch may take. An adapter that can end what hangs (a worker) has to do so before.
         """
-        self.name = device.name
+        self.name, self.beside, self.helps_from = device.name, device.beside, device.helps_from
         self.state: State = "starting"
         self.sentence = "the model is warming up"
         self.proof: Proof | None = None
@@ -140,7 +144,8 @@ class Lane:
             log.exception("%s: the warm-up failed", self.name)
             self._lose(DeviceLost("the warm-up failed; the log says why"))
         else:
-            self.costs = Costs(self.proof.batch_ms, self._device.pads)
+            # It was alone when it was timed. What is planned and promised is what it costs beside the others.
+            self.costs = Costs({size: ms * self.beside for size, ms in self.proof.batch_ms.items()}, self._device.pads)
             self.state, self.sentence, self._ready_since = "ready", "ready", self._clock()
 
     async def reopen(self) -> None:
@@ -155,8 +160,11 @@ class Lane:
             return  # the state says so
         await self.prove()
 
-    async def embed(self, crops: Sequence[Crop]) -> Floats:
-        """Run one batch. Raises DeviceFailed; DeviceLost when the lane is down because of it."""
+    async def embed(self, crops: Sequence[Crop], share: float = 1.0) -> Floats:
+        """Run one batch. share: of what it would have beside all others, the cores that it has; 2 where it has twice as many.
+
+        Raises DeviceFailed; DeviceLost when the lane is down because of it.
+        """
         embedder = self._embedder
         if embedder is None:
             raise DeviceFailed(f"{self.name}: {self.sentence}")
@@ -179,7 +187,7 @@ class Lane:
             self._running = 0
         if vectors.shape != (len(crops), embedder.dim):
             raise DeviceFailed(f"{len(crops)} crops went in, an array of shape {vectors.shape} came out")
-        self.costs = self.costs.seen(len(crops), (self._clock() - self._began) * 1000)
+        self.costs = self.costs.seen(len(crops), (self._clock() - self._began) * 1000 * share)
         return vectors
 
     async def rest(self) -> None:

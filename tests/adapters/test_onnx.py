@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from app.adapters.model_directory import Golden, ModelDirectory
-from app.adapters.onnx import BATCH_SIZES, OnnxEmbedder
+from app.adapters.onnx import BATCH_SIZES, OnnxEmbedder, Sessions
 from app.core.preprocess import MEAN, STD
 from app.errors import BadModelDirectory, DeviceFailed
 
@@ -73,7 +73,8 @@ def test_vectors_of_an_earlier_batch_stay_as_they_are(embedder: OnnxEmbedder, go
 
 
 def test_the_session_has_the_threads_it_was_given_and_none_spins(embedder: OnnxEmbedder) -> None:
-    options = embedder._session.get_session_options()  # what the library says it runs with, not what we asked for
+    with embedder._sessions.one() as session:
+        options = session.get_session_options()  # what the library says it runs with, not what we asked for
     assert options.intra_op_num_threads == 1
     assert options.execution_mode == ort.ExecutionMode.ORT_SEQUENTIAL  # no threads across operators
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
@@ -145,3 +146,21 @@ def test_after_closing_nothing_is_embedded(tiny_model_directory: Path, golden: G
     embedder.close()
     with pytest.raises(DeviceFailed):
         embedder.embed(golden.crops[:1])
+
+
+def test_a_batch_beside_another_has_one_thread_and_the_same_answer(tiny_model_directory: Path, golden: Golden) -> None:
+    sessions = Sessions(tiny_model_directory / "model.onnx", threads=2, shared=True)
+    opened = [OnnxEmbedder(tiny_model_directory / "model.onnx", "f", DIM, 2, sessions=sessions) for _ in range(2)]
+    alone = opened[0].embed(golden.crops[:4])
+    with sessions.one() as first:  # a batch runs on it
+        assert first.get_session_options().intra_op_num_threads == 2
+        with sessions.one() as second:
+            assert second.get_session_options().intra_op_num_threads == 1
+        assert np.array_equal(opened[1].embed(golden.crops[:4]), alone)
+    with sessions.one() as again:
+        assert again is first
+    opened[0].close()
+    assert np.array_equal(opened[1].embed(golden.crops[:4]), alone)  # what one gives back the other keeps
+    opened[1].close()
+    with pytest.raises(DeviceFailed, match="closed"), sessions.one():
+        pass
