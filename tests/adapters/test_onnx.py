@@ -72,12 +72,12 @@ def test_vectors_of_an_earlier_batch_stay_as_they_are(embedder: OnnxEmbedder, go
     assert np.array_equal(first, kept)
 
 
-def test_the_session_has_the_threads_it_was_given_and_none_spins(embedder: OnnxEmbedder) -> None:
+def test_the_session_has_the_threads_it_was_given_and_none_spins_for_long(embedder: OnnxEmbedder) -> None:
     with embedder._sessions.one() as session:
         options = session.get_session_options()  # what the library says it runs with, not what we asked for
     assert options.intra_op_num_threads == 1
     assert options.execution_mode == ort.ExecutionMode.ORT_SEQUENTIAL  # no threads across operators
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.intra_op.spin_duration_us") == "20"
 
 
 def test_the_embedder_says_what_it_is(embedder: OnnxEmbedder) -> None:
