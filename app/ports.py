@@ -4,10 +4,10 @@ An adapter implements one of these protocols, keeps its library to itself (impor
 contract suite in `tests/contracts/`. It raises errors of `app.errors` only; anything else is taken for a fault of ours.
 """
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -164,8 +164,11 @@ class GalleryStore(Protocol):
         keeps its place in the order. When an id occurs twice in one call, the later one counts.
         """
 
-    def correct(self, name: str, item: Item) -> Item:
-        """Replace what is said of the item of that id; its vector, crop and place stay. Raises UnknownItem."""
+    def correct(self, name: str, item_id: str, changes: Mapping[str, Any]) -> Item:
+        """Change what these fields say of an item, and nothing that another call changed; its vector, crop and place stay.
+
+        Returns the item as it is then. Raises UnknownItem, BadField.
+        """
 
     def get(self, name: str, ids: Sequence[str]) -> list[Item | None]:
         """The items of these ids, in order; None where there is none."""
@@ -202,6 +205,9 @@ class GalleryStore(Protocol):
 
     def move(self, name: str, where: Filter, person_id: str | None) -> int:
         """Make the accepted items this person's, or nobody's; returns how many changed. Vectors and order stay."""
+
+    def rename(self, name: str, person_id: str, new: str) -> int:
+        """Call a person by a name that is nobody's; returns how many items changed. Raises UnknownPerson, PersonExists."""
 
     def merge(self, name: str, person_id: str, into: str) -> Merge:
         """Make all items of one person another's, and remember which until the next merge. Raises UnknownPerson for either."""

@@ -1,10 +1,11 @@
 """Adapters without a library or a disk: an embedder that can be worked out by hand, and the exact reference store."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ from app.core.records import (
     Retention,
     check_text,
 )
-from app.errors import NothingToUndo, UnknownCollection, UnknownItem, UnknownPerson
+from app.errors import NothingToUndo, PersonExists, UnknownCollection, UnknownItem, UnknownPerson
 from app.ports import Floats
 
 __all__ = ["MemoryEmbedder", "MemoryStore"]
@@ -138,15 +139,15 @@ class MemoryStore:
                 self.audit.append(now, "add", name, details, changed, persons)
             return outcomes
 
-    def correct(self, name: str, item: Item) -> Item:
+    def correct(self, name: str, item_id: str, changes: Mapping[str, Any]) -> Item:
         """As the port says."""
-        (kept,) = checked_items([item])
         with self._lock:
-            row = self._row(name, item.id)
+            row = self._row(name, item_id)
+            (kept,) = checked_items([replace(row.item, **changes)])
             if row.item != kept:
                 persons = {row.item.person_id, kept.person_id}
-                self._of(name)[item.id] = replace(row, item=kept)
-                self.audit.append(self._clock(), "correct", name, {"items": 1}, [item.id], persons)
+                self._of(name)[item_id] = replace(row, item=kept)
+                self.audit.append(self._clock(), "correct", name, {"items": 1}, [item_id], persons)
             return kept
 
     def get(self, name: str, ids: Sequence[str]) -> list[Item | None]:
@@ -247,6 +248,16 @@ class MemoryStore:
         with self._lock:
             rows = [row for row in self._of(name).values() if where.accepts(row.item)]
             return len(self._move(name, rows, person_id, "move"))
+
+    def rename(self, name: str, person_id: str, new: str) -> int:
+        """As the port says."""
+        check_text("person_id", new)
+        with self._lock:
+            self.person(name, person_id)
+            rows = [row for row in self._of(name).values() if row.item.person_id == person_id]
+            if person_id != new and any(row.item.person_id == new for row in self._of(name).values()):
+                raise PersonExists(name, new)
+            return len(self._move(name, rows, new, "move"))
 
     def merge(self, name: str, person_id: str, into: str) -> Merge:
         """As the port says."""

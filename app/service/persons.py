@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from app.core.records import Filter, Item, Merge, Person
-from app.errors import PersonExists, UnknownItem, UnknownPerson
 from app.ports import GalleryStore
 
 
@@ -52,22 +51,8 @@ class Persons:
 
     async def correct(self, collection: str, item_id: str, changes: Mapping[str, Any]) -> Item:
         """Change what is said of one item: person_id, camera_id, captured_at, attributes. Raises UnknownItem."""
-        return await asyncio.to_thread(self._correct, collection, item_id, changes)
+        return await asyncio.to_thread(self._store.correct, collection, item_id, changes)
 
     def _rename(self, collection: str, person_id: str, new: str) -> Person:
-        store, everybody = self._store, Filter(persons=frozenset({person_id}))
-        if person_id == new:
-            return store.person(collection, person_id)
-        store.person(collection, person_id)
-        try:
-            store.person(collection, new)
-        except UnknownPerson:
-            store.move(collection, everybody, new)
-            return store.person(collection, new)
-        raise PersonExists(collection, new)
-
-    def _correct(self, collection: str, item_id: str, changes: Mapping[str, Any]) -> Item:
-        (item,) = self._store.get(collection, [item_id])
-        if item is None:
-            raise UnknownItem(collection, item_id)
-        return self._store.correct(collection, replace(item, **changes))
+        self._store.rename(collection, person_id, new)
+        return self._store.person(collection, new)

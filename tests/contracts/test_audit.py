@@ -34,8 +34,8 @@ def test_every_write_that_changes_something_is_a_line_and_no_other_call_is(store
     put(store, Item("a", "s", "anna"), Item("b", "s"))
     put(store, Item("a", "s", "anna"))  # unchanged
     put(store, Item("a", "s", "bert"), Item("c", "s", "carl"))
-    store.correct("lobby", Item("c", "s", "carl", "1"))
-    store.correct("lobby", Item("c", "s", "carl", "1"))
+    store.correct("lobby", "c", {"camera_id": "1"})
+    store.correct("lobby", "c", {"camera_id": "1"})
     store.move("lobby", ids("b"), "anna")
     store.move("lobby", ids("b"), "anna")
     store.merge("lobby", "carl", "anna")

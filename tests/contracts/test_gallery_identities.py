@@ -97,7 +97,8 @@ def test_every_call_refuses_a_collection_that_is_not_there(store: GalleryStore) 
         lambda: store.move("x", ALL, "anna"),
         lambda: store.merge("x", "anna", "bert"),
         lambda: store.undo_merge("x"),
-        lambda: store.correct("x", Item("a", "sha")),
+        lambda: store.correct("x", "a", {"camera_id": "4"}),
+        lambda: store.rename("x", "anna", "dora"),
     ]
     for call in calls:
         with pytest.raises(UnknownCollection, match="'x'"):
@@ -186,8 +187,10 @@ def test_merges_of_collections_do_not_see_each_other(people: GalleryStore) -> No
 def test_an_item_is_corrected_in_what_is_said_of_it_alone(people: GalleryStore) -> None:
     units, norms = people.vectors("lobby", ["a1"])
     right = Item("a1", "sha-a1", "dora", "4", TEN, "x.jpg", {"coat": "red"})
-    assert people.correct("lobby", right) == right
-    assert people.correct("lobby", right) == right
+    said = {"camera_id": "4", "captured_at": TEN, "source": "x.jpg", "attributes": {"coat": "red"}}
+    people.correct("lobby", "a1", {"person_id": "dora"})
+    assert people.correct("lobby", "a1", said) == right  # what another call said stays
+    assert people.correct("lobby", "a1", said) == right
     assert people.get("lobby", ["a1"]) == [right]
     assert [entry.id for entry in people.scan("lobby", ALL)] == ["b1", "a1", "n1", "a2", "a3"]
     assert [part.tolist() for part in people.vectors("lobby", ["a1"])] == [units.tolist(), norms.tolist()]
@@ -195,6 +198,6 @@ def test_an_item_is_corrected_in_what_is_said_of_it_alone(people: GalleryStore) 
     assert [match.item for match in matches] == [right]
     assert names(people) == ["anna", "bert", "dora"]
     with pytest.raises(UnknownItem, match="'z'"):
-        people.correct("lobby", Item("z", "sha"))
+        people.correct("lobby", "z", {"camera_id": "4"})
     with pytest.raises(BadField, match="camera_id"):
-        people.correct("lobby", replace(right, camera_id="a\0"))
+        people.correct("lobby", "a1", {"camera_id": "a\0"})

@@ -86,7 +86,7 @@ def test_an_item_that_was_replaced_or_corrected_came_in_when_it_first_did(store:
     put(store, "b")
     clock.now += DAY
     put(store, "a", sha="other")
-    store.correct("lobby", Item("b", "sha", "anna"))
+    store.correct("lobby", "b", {"person_id": "anna"})
     store.delete("lobby", Filter(ids=frozenset({"b"})))
     put(store, "b")
     assert store.expire("lobby", clock.now + DAY) == 1

@@ -96,7 +96,12 @@ class BothStores(RuleBasedStateMachine):
 
     @rule(item=items)
     def correct(self, item: Item) -> None:
-        self.both("correct", lambda store: store.correct("lobby", item))
+        said = {field: getattr(item, field) for field in ("person_id", "camera_id", "captured_at", "attributes")}
+        self.both("correct", lambda store: store.correct("lobby", item.id, said))
+
+    @rule(person=st.sampled_from(PERSONS), new=st.sampled_from(PERSONS))
+    def rename(self, person: str, new: str) -> None:
+        self.both("rename", lambda store: store.rename("lobby", person, new))
 
     @rule(where=filters, person=st.none() | st.sampled_from(PERSONS))
     def move(self, where: Filter, person: str | None) -> None:

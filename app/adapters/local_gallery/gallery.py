@@ -3,7 +3,7 @@
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import repeat
@@ -177,10 +177,9 @@ class LocalGallery:
         pixels = list(repeat(None, len(kept))) if crops is None else [deflate(crop) for crop in crops]
         return self._write(lambda writing: writing.upsert(collection, kept, units, norms, pixels), name)
 
-    def correct(self, name: str, item: Item) -> Item:
+    def correct(self, name: str, item_id: str, changes: Mapping[str, Any]) -> Item:
         """As the port says."""
-        (checked,) = checked_items([item])
-        return self._write(lambda writing: writing.correct(name, checked), name)
+        return self._write(lambda writing: writing.correct(name, item_id, changes), name)
 
     def get(self, name: str, ids: Sequence[str]) -> list[Item | None]:
         """As the port says."""
@@ -241,6 +240,11 @@ class LocalGallery:
         """As the port says."""
         check_text("person_id", person_id or "")
         return self._write(lambda writing: writing.move(name, where, person_id), name)
+
+    def rename(self, name: str, person_id: str, new: str) -> int:
+        """As the port says."""
+        check_text("person_id", new)
+        return self._write(lambda writing: writing.rename(name, person_id, new), name)
 
     def merge(self, name: str, person_id: str, into: str) -> Merge:
         """As the port says."""

@@ -2,12 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 
+from app.adapters.checks import checked_items
 from app.adapters.local_gallery import audit, erase, slots
 from app.adapters.local_gallery.commits import Views
 from app.adapters.local_gallery.rows import (
@@ -28,7 +30,7 @@ from app.adapters.local_gallery.view import View
 from app.core.audit import Action, AuditHead
 from app.core.erasing import Names
 from app.core.records import Collection, Filter, Item, Merge, Outcome, Retention
-from app.errors import NothingToUndo, UnknownCollection, UnknownItem, UnknownPerson
+from app.errors import NothingToUndo, PersonExists, UnknownCollection, UnknownItem, UnknownPerson
 from app.ports import Floats
 
 _IN = "seq in (select value from json_each(?))"
@@ -98,21 +100,22 @@ class Writing:
             self._tell("add", expected.name, details, [items[i].id for i in places], persons)
         return [outcome for outcome, _, _ in written]
 
-    def correct(self, name: str, item: Item) -> Item:
-        """Replace what is said of an item that is there."""
+    def correct(self, name: str, item_id: str, changes: Mapping[str, Any]) -> Item:
+        """Change what these fields say of an item that is there."""
         view = self._view(name)
-        sql = f"select seq, norm, revision, person_id, {ITEM_COLUMNS} from item where collection_id = ? and id = ?"
-        row = self.db.execute(sql, (view.collection_id, item.id)).fetchone()
+        sql = f"select seq, norm, revision, {ITEM_COLUMNS} from item where collection_id = ? and id = ?"
+        row = self.db.execute(sql, (view.collection_id, item_id)).fetchone()
         if row is None:
-            raise UnknownItem(name, item.id)
-        seq, norm, revision, before = row[:4]
-        if row[4:] != item_to_row(item):
+            raise UnknownItem(name, item_id)
+        (seq, norm, revision), before = row[:3], row_to_item(row[3:])
+        (item,) = checked_items([replace(before, **changes)])
+        if item != before:
             columns = ", ".join(f"{column} = ?" for column in ITEM_COLUMNS.split(", "))
             self.db.execute(f"update item set {columns} where seq = ?", (*item_to_row(item), seq))
             (blob,) = self.db.execute("select unit from vector where seq = ?", (seq,)).fetchone()
             vectors, norms = from_blobs([blob], view.collection.dim), np.array([norm], dtype=np.float32)
             self._publish(view.with_entries(Entries.of([seq], revision, [item], vectors, norms)))
-            self._tell("correct", name, {"items": 1}, [item.id], {before, item.person_id})
+            self._tell("correct", name, {"items": 1}, [item.id], {before.person_id, item.person_id})
         return item
 
     def delete(self, name: str, where: Filter) -> "Removed":
@@ -162,6 +165,15 @@ class Writing:
             persons = {before for _, _, before in rows} | {person_id}
             self._tell(action, name, {"items": len(rows)}, [item_id for _, item_id, _ in rows], persons)
         return len(rows)
+
+    def rename(self, name: str, person_id: str, new: str) -> int:
+        """Call a person by a name that is nobody's."""
+        view = self._view(name)
+        if not self._of_person(view, person_id, "1"):
+            raise UnknownPerson(name, person_id)
+        if person_id != new and self._of_person(view, new, "1"):
+            raise PersonExists(name, new)
+        return self.move(name, Filter(persons=frozenset({person_id})), new)
 
     def merge(self, name: str, person_id: str, into: str) -> Merge:
         """Make one person's items another's, and remember them."""
