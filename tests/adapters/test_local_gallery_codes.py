@@ -112,6 +112,19 @@ def test_codes_that_were_swept_can_be_swept_and_joined_again() -> None:
     assert [nearest(twice, vectors[row]) for row in kept] == list(range(42))
 
 
+def test_numbers_are_places_after_every_sweep() -> None:
+    # A search's bitmap is as long as the largest number: what was added and removed for years must not count.
+    vectors = unit(3, 100)
+    index = coded(vectors)
+    for _ in range(5):
+        index = CodeIndex.joined([(index, np.arange(40, 100)), (coded(vectors[:40]), np.arange(40))])
+        assert index.ids.tolist() == list(range(100))
+        vectors = np.concatenate([vectors[40:], vectors[:40]])
+        assert [nearest(index, vector) for vector in vectors] == list(range(100))
+    again = CodeIndex.read(index.stored(), index.ids)
+    assert [nearest(again, vector) for vector in vectors] == list(range(100))
+
+
 @pytest.mark.parametrize("place", [0, 33, 64, 69])
 def test_no_code_of_a_removed_row_is_left_in_what_is_stored(place: int) -> None:
     # 70 equal rows but for one. FAISS moves the last rows into the holes and leaves their old places as they were, and

@@ -54,14 +54,14 @@ class CodeIndex:
         """These rows (ascending) of some indexes around the same centre, one after another."""
         (part, rows), *others = parts
         whole = part._only(rows)
-        codes, ids = whole._codes, [whole._ids]
+        codes, ids = whole._codes, [whole._ids]  # a copy of our own
         first = int(whole._ids[-1]) + 1 if len(rows) else 0
         for part, rows in others:
             kept = part._only(rows)
             _merge(codes, kept._codes, first)
             ids.append(kept._ids + first)
             first = int(ids[-1][-1]) + 1 if len(rows) else first
-        return cls(codes, np.concatenate(ids))
+        return cls(codes, _renumbered(codes, np.concatenate(ids)))
 
     @property
     def dim(self) -> int:
@@ -151,6 +151,14 @@ def _merge(codes: faiss.IndexIVFRaBitQFastScan, more: faiss.IndexIVFRaBitQFastSc
     codes.merge_from(more, first)
     if even:
         _wipe(codes)
+
+
+def _renumbered(codes: faiss.IndexIVFRaBitQFastScan, ids: Rows) -> Rows:
+    """Give each row its place as its number, else a search's bitmap would grow with all rows that ever were."""
+    lists = faiss.downcast_InvertedLists(codes.invlists)  # type: ignore[arg-type]  # which are there
+    numbers = faiss.rev_swig_ptr(lists.get_ids(0), codes.ntotal)  # the memory itself
+    numbers[:] = np.searchsorted(ids, numbers)
+    return np.arange(len(ids), dtype=np.int64)
 
 
 def _wipe(codes: faiss.IndexIVFRaBitQFastScan) -> None:
