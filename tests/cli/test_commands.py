@@ -227,7 +227,7 @@ def test_ctrl_c_during_index_keeps_what_was_acknowledged(here: list[str], tmp_pa
     crops = [crop.read_bytes() for crop in sorted((drawn / "bounding_box_test").iterdir())]
     many = tmp_path / "many"
     many.mkdir()
-    for number in range(1500):  # the bytes behind the picture make each another content
+    for number in range(4000):  # the bytes behind the picture make each another content
         (many / f"{number:05d}.jpg").write_bytes(crops[number % len(crops)] + number.to_bytes(4, "big"))
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "app", "index", str(many), "--collection", "many", *here]
@@ -241,10 +241,10 @@ def test_ctrl_c_during_index_keeps_what_was_acknowledged(here: list[str], tmp_pa
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130, said
-    told = re.search(r"stopped: (\d+) of 1500 crops were acknowledged and stay", said)
+    told = re.search(r"stopped: (\d+) of 4000 crops were acknowledged and stay", said)
     assert told, said
     answer = tmp_path / "answer.json"
     assert run(["index", str(many), "--collection", "many", "--json", str(answer), *here]) == 0
     results = read(answer)["results"]
     assert results["unchanged"] >= int(told[1]) > 0
-    assert results["added"] + results["unchanged"] == 1500
+    assert results["added"] + results["unchanged"] == 4000
