@@ -1,6 +1,5 @@
 """The commands on a small drawn folder, in this process and against a server."""
 
-import functools
 import json
 import os
 import re
@@ -233,8 +232,8 @@ def test_ctrl_c_during_index_keeps_what_was_acknowledged(here: list[str], tmp_pa
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "app", "index", str(many), "--collection", "many", *here]
     # A shell's background job ignores Ctrl-C, and so would what it starts.
-    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT, preexec_fn=heed)
+    command = ["env", "--default-signal=INT", *command]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
     database = Path(here[3]) / "gallery.sqlite3-wal"
     deadline = time.monotonic() + 60
     while not (database.exists() and database.stat().st_size > 200_000):
