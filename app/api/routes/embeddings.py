@@ -40,8 +40,6 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
         """Unit vectors of pictures, with their raw norms: JSON, or by `Accept` base64 of float32 or a .npy file of the vectors."""
         service.require_ready()
         stages: Stages = request.state.stages
-        stages.allow(limits.answer_s(timeout_ms))
-        service.embedding.require_room(1, stages)  # while nothing is read yet a refusal is cheap
         uploads = await _uploads(request, limits.crops)
         stages.allow(limits.answer_s(timeout_ms))
         service.embedding.require_room(len(uploads), stages)

@@ -65,8 +65,6 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
             body = await read_json(request, QueryIn)
             query = await _query(body.model_copy(update=_unless_set(options, body)), "", together)
         else:
-            stages.allow(limits.answer_s(timeout_ms))
-            service.embedding.require_room(1, stages)  # while nothing is read yet a refusal is cheap
             query = SearchQuery(options.options(), await read_images(request, together))
         stages.allow(limits.answer_s(timeout_ms))
         service.embedding.require_room(len(query.crops), stages)
@@ -96,8 +94,6 @@ def router(service: Service, limits: RequestLimits) -> APIRouter:
         if is_json(request):
             queries = await _queries(await read_json(request, BatchIn), options, limits.crops, together)
         else:
-            stages.allow(limits.answer_s(timeout_ms))
-            service.embedding.require_room(1, stages)
             images = await read_images(request, limits.crops)
             queries = [SearchQuery(options.options(), [image]) for image in images]
         stages.allow(limits.answer_s(timeout_ms))
