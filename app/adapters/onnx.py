@@ -48,8 +48,9 @@ class Sessions:
         """For one more embedder: the session for a batch that is alone. Raises BadModelDirectory."""
         with self._lock:
             if self._alone is None:
-                self._alone = _session(self._path, self._threads)
-                self._beside = _session(self._path, 1) if self._shared else None
+                # The pair is kept when both are open: where one fails the next caller begins anew.
+                beside = _session(self._path, 1) if self._shared else None
+                self._alone, self._beside = _session(self._path, self._threads), beside
             self._users += 1
             return self._alone
 

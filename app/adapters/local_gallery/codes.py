@@ -54,7 +54,7 @@ class CodeIndex:
         """These rows (ascending) of some indexes around the same centre, one after another."""
         (part, rows), *others = parts
         whole = part._only(rows)
-        codes, ids = whole._codes, [whole._ids]  # a copy of our own
+        codes, ids = whole._codes, [whole._ids]  # a copy, which may be changed
         first = int(whole._ids[-1]) + 1 if len(rows) else 0
         for part, rows in others:
             kept = part._only(rows)
